@@ -1,0 +1,95 @@
+--- smtptest: scriptable SMTP and LMTP sessions.
+
+local embed = require "smtptest.core.embed"
+local file = require "smtptest.core.file"
+local explain = require "smtptest.explain"
+local failure = require "smtptest.failure"
+local options = require "smtptest.options"
+local plans = require "smtptest.plan"
+local session = require "smtptest.session"
+local transcript = require "smtptest.transcript"
+local transport = require "smtptest.transport"
+
+local smtptest = {
+	version = embed.version,
+	connect = session.connect,
+	open = session.open,
+	wrap = session.wrap,
+	message = require "smtptest.message".new,
+	prompt = require "smtptest.prompt".ask,
+	write = require "smtptest.output".write,
+	explain = explain.event,
+	hexdump = explain.hexdump,
+	task = require "smtptest.task",
+	base64 = require "smtptest.base64",
+	sasl = require "smtptest.sasl",
+	tls = require "smtptest.tls",
+	proxy = require "smtptest.proxy",
+	transport = transport,
+}
+
+--- The command line as data.
+-- @param argv  list of words, as `arg`
+-- @return plan, words; raises for what the command line would refuse
+function smtptest.parse(argv)
+	local plan, words = options.parse(argv)
+	if not plan then error(words, 2) end
+	return plan, words
+end
+
+--- A copy of a plan with changes laid over it.
+-- @param changes  table of plan fields
+-- @param base     default: smtptest.options
+function smtptest.plan(changes, base)
+	return plans.new(changes or {}, base or smtptest.options, 2)
+end
+
+--- The printable form of an event's bytes: secrets replaced.
+function smtptest.mask(event)
+	return transcript.masked(event.bytes, event.secret)
+end
+
+--- Whether a caught value is the error object of a session.
+-- @param code  only with this code
+function smtptest.failed(value, code)
+	return failure.is(value) and (code == nil or value.code == code)
+end
+
+--- A listening UNIX socket, for Session.interact{input=}; the path is removed when it is closed.
+function smtptest.listener(path)
+	local listener, message, code = transport.listen(path)
+	if not listener then error(failure.new { op = "listen", message = path .. ": " .. message, code = code }, 0) end
+	return listener
+end
+
+--- The message that a plan asks to send.
+-- @param plan  data (text, {file=}: "-" is stdin) crlf from to; without data a message is made
+-- @return string, file handle or iterator, as Session.data takes it; raises when the file can't be read
+function smtptest.body(plan)
+	return require "smtptest.message".of_plan(plan)
+end
+
+--- Goes on in the background: a new session without a terminal, 0, 1 and 2 on /dev/null.
+-- @param pidfile  where the new process number goes, or nil
+function smtptest.daemonize(pidfile)
+	local ok, message = file.daemon()
+	if not ok then error(message, 0) end
+	if pidfile then
+		local handle <close> = assert(io.open(pidfile, "w"))
+		handle:write(file.getpid())
+	end
+end
+
+-- `options`: the plan made from the command line; in plain Lua from SMTPTEST_FLAGS, made when somebody looks.
+setmetatable(smtptest, { __index = function(self, key)
+	if key ~= "options" then return nil end
+	local words = {}
+	for word in (os.getenv "SMTPTEST_FLAGS" or ""):gmatch("%S+") do words[#words + 1] = word end
+	local plan = smtptest.parse(words)
+	rawset(self, "options", plan)
+	return plan
+end })
+
+session.options = function() return smtptest.options end
+
+return smtptest

@@ -1,0 +1,188 @@
+--- reply: one SMTP reply as a value (RFC 5321 section 4.2, RFC 2034, RFC 3463).
+--
+-- Only `code raw command elapsed` are made at once; the other fields on first use.
+
+local line = require "smtptest.core.line"
+local failure = require "smtptest.failure"
+
+local reply = {}
+
+local Reply = { __name = "smtptest.reply" }
+local methods = {}
+local lazy = {}
+
+function Reply:__index(key)
+	local method = methods[key]
+	if method then return method end
+	local make = lazy[key]
+	if make then
+		local value = make(self)
+		if value ~= nil then rawset(self, key, value) end
+		return value
+	end
+end
+
+--- Makes a reply of its exact bytes.
+-- @param raw      all lines with their ends
+-- @param command  what it answers, or nil
+-- @param elapsed  seconds
+function reply.new(raw, command, elapsed)
+	local last = raw:match("([^\n]*)\n?$")
+	return setmetatable({
+		raw = raw,
+		code = tonumber(last:match("^(%d%d%d)")) or 0,
+		command = command,
+		elapsed = elapsed,
+	}, Reply)
+end
+
+--- Whether a line ends a reply: all do whose fourth byte is not "-".
+function reply.ends(text)
+	return text:byte(4) ~= 45
+end
+
+--- Whether a value is a reply.
+function reply.is(value)
+	return getmetatable(value) == Reply
+end
+
+local function wire_lines(raw)
+	local lines = {}
+	for text in raw:gmatch("([^\n]*)\n") do
+		lines[#lines + 1] = text:gsub("\r$", "", 1)
+	end
+	if raw:sub(-1) ~= "\n" then lines[#lines + 1] = raw:match("[^\n]*$") end
+	return lines
+end
+
+function lazy:lines()
+	local lines = wire_lines(self.raw)
+	for i, text in ipairs(lines) do lines[i] = text:sub(5) end
+	return lines
+end
+
+function lazy:text()
+	return table.concat(self.lines, "\n")
+end
+
+function lazy:enhanced()
+	local lines = self.lines
+	local class, rest = lines[#lines]:match("^([245])(%.%d%d?%d?%.%d%d?%d?)%f[^%d]")
+	return class and class .. rest
+end
+
+local function lint_line(found, text, code)
+	if not text:find("^%d%d%d[- ]") and not text:find("^%d%d%d$") or not text:find("^[2-5][0-5]") then
+		found["bad-code"] = true
+	end
+	if text:match("^%d%d%d") ~= code then found["mixed-codes"] = true end
+	local class = text:match("^....([245])%.%d%d?%d?%.%d%d?%d?%f[^%d]")
+	if class and class ~= text:sub(1, 1) then found["enhanced-mismatch"] = true end
+	-- RFC 5321 section 4.5.3.1.5: 512 octets with the code and CR LF.
+	if #text > 510 then found["long-line"] = true end
+end
+
+--- What is wrong with the form of the reply, as a set of names.
+function lazy:lint()
+	local raw, found = self.raw, {}
+	if raw:find("^\n") or raw:find("[^\r]\n") then found["bare-lf"] = true end
+	if raw:find("\r[^\n]") or raw:find("\r$") then found["bare-cr"] = true end
+	if raw:find("\0", 1, true) then found["nul"] = true end
+	if raw:find("[\128-\255]") then found["8bit"] = true end
+	if raw:find("[\1-\8\11\12\14-\31\127]") then found["control"] = true end
+	local lines = wire_lines(raw)
+	local code = lines[#lines]:match("^%d%d%d")
+	for _, text in ipairs(lines) do lint_line(found, text, code) end
+	return found
+end
+
+--- The escaped wire text, lines joined by " / ".
+function Reply:__tostring()
+	local lines = wire_lines(self.raw)
+	for i, text in ipairs(lines) do lines[i] = line.escape(text) end
+	return table.concat(lines, " / ")
+end
+
+local function code_matches(self, spec)
+	local number, text = self.code, tostring(self.code)
+	if #spec == 3 and spec:find("^%d[%dx][%dx]$") then
+		if number == 0 then return false end
+		return text:find("^" .. spec:gsub("x", "%%d") .. "$") ~= nil
+	end
+	local enhanced = self.enhanced or ""
+	return enhanced:find("^" .. spec:gsub("%.", "%%."):gsub("x", "%%d+") .. "$") ~= nil
+end
+
+--- Whether the reply is as a spec says.
+-- @param spec  250, "2xx", "5.7.x", a list of specs (any), a Lua pattern on the text, or a function(reply)
+function methods:is(spec)
+	local kind = type(spec)
+	if kind == "number" then return self.code == spec end
+	if kind == "function" then return spec(self) and true or false end
+	if kind == "table" then
+		for _, one in ipairs(spec) do
+			if self:is(one) then return true end
+		end
+		return false
+	end
+	if kind ~= "string" then
+		error(("bad reply spec (number, string, table or function expected, got %s)"):format(kind), 2)
+	end
+	if spec:find("^%d[%dx][%dx]$") or spec:find("^[245x]%.[%dx]+%.[%dx]+$") then return code_matches(self, spec) end
+	return self.text:find(spec) ~= nil
+end
+
+local function spec_text(spec)
+	if type(spec) == "table" then
+		local parts = {}
+		for i, one in ipairs(spec) do parts[i] = spec_text(one) end
+		return table.concat(parts, " or ")
+	elseif type(spec) == "function" then
+		return "a reply that the function accepts"
+	end
+	return tostring(spec)
+end
+
+--- Raises REPLY unless the reply is as a spec says.
+-- @return the reply
+function methods:expect(spec)
+	if self:is(spec) then return self end
+	local session = self.session
+	error(failure.new {
+		code = "REPLY",
+		op = self.command,
+		message = ("expected %s, got %s"):format(spec_text(spec), tostring(self)),
+		reply = self,
+		elapsed = self.elapsed,
+		session = session,
+		transcript = session and tostring(session.transcript),
+	}, 0)
+end
+
+local List = { __name = "smtptest.replies" }
+List.__index = List
+
+--- Makes a list of replies that `is` and `expect` judge together.
+function reply.list(replies)
+	return setmetatable(replies or {}, List)
+end
+
+--- Whether all replies are as the spec says (an empty list is not).
+function List:is(spec)
+	for _, one in ipairs(self) do
+		if not one:is(spec) then return false end
+	end
+	return #self > 0
+end
+
+--- Raises REPLY for the first reply that is not as the spec says.
+-- @return the list
+function List:expect(spec)
+	if #self == 0 then
+		error(failure.new { code = "REPLY", message = ("expected %s, got no reply"):format(spec_text(spec)) }, 0)
+	end
+	for _, one in ipairs(self) do one:expect(spec) end
+	return self
+end
+
+return reply

@@ -1,0 +1,314 @@
+--- sasl: one exchange of a SASL mechanism (RFC 4422), done by the Cyrus library or by a mechanism in Lua.
+
+local core = require "smtptest.core.sasl"
+
+local sasl = {}
+
+-- ---------------------------------------------------------------- mechanisms in Lua
+
+local shipped = {}
+
+--- Mechanisms in Lua, by upper-case name: function(credentials) -> function(challenge) -> response, done.
+-- The first call gets nil and may give nil (no initial response). A raised string cancels and is the reason.
+-- `credentials`: authname username password realm host port service channel_binding. A script's own entry wins over the
+-- Cyrus library; the shipped ones are used only where that has none.
+sasl.mechanisms = setmetatable({}, { __index = shipped })
+
+-- draft-murchison-sasl-login: two prompts, whatever they say.
+function shipped.LOGIN(credentials)
+	local step = 0
+	return function(challenge)
+		if not challenge then return nil end
+		step = step + 1
+		if step == 1 then return credentials.authname end
+		if step == 2 then
+			if challenge == "" then error("bad protocol / cancel", 0) end
+			return credentials.password, true
+		end
+		error("the server asks for more than a name and a password", 0)
+	end
+end
+
+-- The server's JSON error comes in a 334 and is answered, so that the final reply follows.
+local function oauth(answer, message)
+	local sent
+	return function(challenge)
+		if not sent then
+			sent = true
+			return message, true
+		end
+		return challenge == "" and "" or answer, true
+	end
+end
+
+--- Google's XOAUTH2; the password is the token.
+function shipped.XOAUTH2(credentials)
+	return oauth("", ("user=%s\1auth=Bearer %s\1\1"):format(
+		credentials.username ~= "" and credentials.username or credentials.authname, credentials.password))
+end
+
+--- RFC 7628 section 3.1; the password is the token.
+function shipped.OAUTHBEARER(credentials)
+	local name = credentials.username ~= "" and credentials.username or credentials.authname
+	name = name:gsub("[=,]", { ["="] = "=3D", [","] = "=2C" })
+	return oauth("\1", ("n,a=%s,\1host=%s\1port=%d\1auth=Bearer %s\1\1"):format(
+		name, credentials.host, credentials.port, credentials.password))
+end
+
+-- ---------------------------------------------------------------- answers
+
+-- What libsasl asks, in the order in which people are asked.
+local ORDER = { "authname", "username", "password", "realm", "echo", "noecho" }
+
+local function answer(request, prompt)
+	local value = request[prompt.id]
+	if prompt.id == "echo" or prompt.id == "noecho" then
+		value = request.challenge
+		if type(value) == "function" then return value(prompt.challenge, prompt.prompt, prompt.id == "echo") end
+		return nil
+	end
+	if type(value) == "function" then
+		if prompt.id == "realm" then
+			local list = {}
+			for realm in (prompt.challenge or ""):gmatch("{(.-)}") do list[#list + 1] = realm end
+			return value(list, prompt.default)
+		end
+		return value()
+	end
+	if value == nil and prompt.id == "username" then return "" end
+	return value
+end
+
+local function answers(request, prompts)
+	local given, asked = {}, {}
+	for _, prompt in ipairs(prompts) do asked[prompt.id] = prompt end
+	for _, id in ipairs(ORDER) do
+		local prompt = asked[id]
+		if prompt then
+			local value, message, code = answer(request, prompt)
+			if value == nil then
+				if id == "realm" and not message and prompt.default then
+					value = prompt.default
+				else
+					return nil, message or ("no %s given"):format(id), code or "INTERACT", prompts
+				end
+			end
+			given[id] = value
+		end
+	end
+	return given
+end
+
+-- ---------------------------------------------------------------- an exchange with the Cyrus library
+
+local Cyrus = {}
+Cyrus.__index = Cyrus
+
+-- Calls a method of the client until it has no more questions.
+local function ask(self, method, ...)
+	local client = self.client
+	while true do
+		local ok, response, third, fourth = client[method](client, ...)
+		if ok then return true, response, third, fourth end
+		if third ~= "INTERACT" then return nil, response, third, fourth end
+		local given, message, code, prompts = answers(self.request, client:prompts())
+		if not given then return nil, message, code, prompts end
+		client:answer(given)
+	end
+end
+
+function Cyrus:step(challenge)
+	local ok, response, done, _ = ask(self, "step", challenge)
+	if not ok then return nil, response, done end
+	self.done = done
+	return true, response
+end
+
+function Cyrus:ssf()
+	return self.done and self.client:ssf() or 0
+end
+
+function Cyrus:layer()
+	return self.client:layer()
+end
+
+function Cyrus:close()
+	self.client:close()
+end
+
+local function cyrus_start(request, names)
+	local client, message, code = core.client {
+		service = request.service,
+		host = request.host,
+		minssf = request.minssf,
+		maxssf = request.maxssf,
+		external_ssf = request.external_ssf,
+		external_name = request.external_name,
+		options = request.options,
+		challenge = request.challenge and true or false,
+		proxying = request.proxying,
+		binding = request.binding,
+	}
+	if not client then return nil, message, code end
+	local self = setmetatable({ client = client, request = request }, Cyrus)
+	-- The library may remember a former server's nonce: a stale first message, and then a layer that does not work.
+	local initial = request.initial ~= false
+	if names == "DIGEST-MD5" and not request.reauth then initial = false end
+	local ok, response, mechanism, done = ask(self, "start", names, initial)
+	if not ok then
+		client:close()
+		return nil, response, mechanism, done       -- message, code, the mechanism it chose or the prompts
+	end
+	if mechanism == "DIGEST-MD5" and initial and response and not request.reauth then
+		client:close()
+		return cyrus_start(request, "DIGEST-MD5")
+	end
+	self.response, self.mechanism, self.done = response, mechanism, done
+	return self
+end
+
+-- ---------------------------------------------------------------- an exchange with a mechanism in Lua
+
+local Scripted = {}
+Scripted.__index = Scripted
+
+local function call(self, challenge)
+	local ok, response, done = pcall(self.fn, challenge)
+	if not ok then
+		if type(response) == "string" then return nil, response, "SASL" end
+		if type(response) == "table" and response.prompts then
+			return nil, response.message, response.code, response.prompts
+		end
+		error(response, 0)
+	end
+	self.done = self.done or done or false
+	return true, response
+end
+
+function Scripted:step(challenge)
+	if self.held then
+		-- The first message was held back for the first challenge.
+		local response = self.held
+		self.held = nil
+		return true, response
+	end
+	return call(self, challenge)
+end
+
+function Scripted.ssf()
+	return 0
+end
+
+function Scripted.close() end
+
+local function scripted_start(request, name)
+	local credentials = {
+		service = request.service, host = request.host, port = request.port, realm = request.realm,
+		channel_binding = request.binding,
+	}
+	local given, message, code, prompts = answers(request, { { id = "authname" }, { id = "username" } })
+	if not given then return nil, message, code, prompts end
+	credentials.authname, credentials.username = given.authname, given.username
+	-- Asked for when the mechanism reads it: LOGIN's comes after the challenge.
+	setmetatable(credentials, { __index = function(self, key)
+		if key ~= "password" then return nil end
+		local answered, why, symbol, asked = answers(request, { { id = "password" } })
+		if not answered then error({ message = why, code = symbol, prompts = asked }, 0) end
+		self.password = answered.password
+		return answered.password
+	end })
+	local ok, fn = pcall(sasl.mechanisms[name], credentials)
+	if not ok then
+		if type(fn) == "table" then return nil, fn.message, fn.code, fn.prompts end
+		return nil, fn, "SASL", name
+	end
+	local self = setmetatable({ fn = fn, mechanism = name, done = false }, Scripted)
+	local response
+	ok, response, code, prompts = call(self, nil)
+	if not ok then return nil, response, code, prompts or name end
+	if request.initial == false and response then
+		self.held, response = response, nil
+	end
+	self.response = response
+	return self
+end
+
+-- ---------------------------------------------------------------- choosing
+
+local TOKEN = { XOAUTH2 = true, OAUTHBEARER = true }
+
+-- Where a mechanism in Lua may be used: LOGIN knows one name only, and none of them brings strength.
+local function allows(request, name)
+	if (request.minssf or 0) > (request.external_ssf or 0) then return false end
+	if name == "LOGIN" and request.proxying then return false end
+	return not TOKEN[name] or request.named
+end
+
+local function split(request)
+	local own, cyrus, fallback = {}, {}, {}
+	local installed = {}
+	for _, name in ipairs(core.mechanisms()) do installed[name] = true end
+	for _, name in ipairs(request.mechanisms) do
+		name = name:upper()
+		if rawget(sasl.mechanisms, name) then
+			own[#own + 1] = name
+		elseif installed[name] or installed[name:gsub("%-PLUS$", "")] then
+			cyrus[#cyrus + 1] = name
+		elseif shipped[name] and allows(request, name) then
+			fallback[#fallback + 1] = name
+		end
+	end
+	return own, cyrus, fallback
+end
+
+local function without(names, gone)
+	local rest = {}
+	for _, name in ipairs(names) do
+		if name ~= gone then rest[#rest + 1] = name end
+	end
+	return rest
+end
+
+--- Starts an exchange with the strongest mechanism that works here.
+-- @param request  table: mechanisms (list of names), named (true: the user named them), service, host, port,
+--   authname username password realm challenge (strings or functions), minssf maxssf external_ssf external_name,
+--   options, proxying, binding {type=, data=, critical=}, initial (false: no initial response), reauth,
+--   skipped (function(mechanism, reason), called for each that failed before anything was sent)
+-- @return exchange: mechanism, response (nil: no initial response), done, step(challenge) -> true, response, ssf(),
+--   layer(), close(); or nil, message, NOMECH SASL INTERACT, prompts
+function sasl.start(request)
+	local own, cyrus, fallback = split(request)
+	local message, code, detail = "no mechanism available", "NOMECH", nil
+	local function try(start, names, label)
+		local exchange, why, symbol, more = start(request, names)
+		if exchange then return exchange end
+		message, code, detail = why, symbol, more
+		if symbol == "SASL" and request.skipped and #request.mechanisms > 1 then request.skipped(label or more, why) end
+	end
+	for _, name in ipairs(own) do
+		local exchange = try(scripted_start, name, name)
+		if exchange then return exchange end
+		if code == "INTERACT" then return nil, message, code, detail end
+	end
+	local first_message, first_code
+	while #cyrus > 0 do
+		local exchange = try(cyrus_start, table.concat(cyrus, " "))
+		if exchange then return exchange end
+		if code == "INTERACT" then return nil, message, code, detail end
+		if code ~= "NOMECH" and not first_code then first_message, first_code = message, code end
+		if code ~= "SASL" or not detail then break end
+		local rest = without(cyrus, detail)
+		if #rest == #cyrus then break end
+		cyrus = rest
+	end
+	for _, name in ipairs(fallback) do
+		local exchange = try(scripted_start, name, name)
+		if exchange then return exchange end
+		if code == "INTERACT" then return nil, message, code, detail end
+	end
+	return nil, first_message or message, first_code or code
+end
+
+sasl.version = core.version
+
+return sasl

@@ -1,0 +1,234 @@
+--- session: one SMTP or LMTP session, from connecting to closing.
+
+local failure = require "smtptest.failure"
+local plans = require "smtptest.plan"
+local proxy = require "smtptest.proxy"
+local smtp = require "smtptest.smtp"
+local auth = require "smtptest.auth"
+local interact = require "smtptest.interact"
+local tls = require "smtptest.tls"
+local transcript = require "smtptest.transcript"
+local transport = require "smtptest.transport"
+
+local session = {}
+
+local Session = { __name = "smtptest.session" }
+Session.__index = Session
+
+for _, part in ipairs { smtp, auth, interact } do
+	for name, method in pairs(part.methods) do Session[name] = method end
+end
+
+-- What a session keeps of its own bytes; the transport shows them to it without making events.
+local Observer = {}
+Observer.__index = Observer
+
+function Observer:sent(bytes)
+	local from, to = self.tracker:sent(bytes)
+	self.transcript:add("C", bytes, from and { from, to })
+	return from, to
+end
+
+function Observer:received(bytes)
+	self.transcript:add("S", bytes)
+end
+
+-- ---------------------------------------------------------------- its beginning
+
+local function new(a_transport, plan)
+	local kept = transcript.new()
+	local observer = setmetatable({ tracker = transcript.tracker(), transcript = kept }, Observer)
+	a_transport.observer = observer
+	return setmetatable({
+		transport = a_transport, plan = plan, observer = observer, transcript = kept,
+		capabilities = {}, recipients = {}, authenticated = false, ssf = 0,
+		host = a_transport.wire.host or plan.host,
+		port = a_transport.wire.peer and a_transport.wire.peer.port or tonumber(plan.port) or 0,
+	}, Session)
+end
+
+-- What a plan of the caller's says, complete; blames the line that called the public function.
+local function complete(plan, level)
+	return plans.defaults(plans.check(plan or {}, level + 1))
+end
+
+local function raise(op, message, code, fields)
+	fields = fields or {}
+	fields.op, fields.message, fields.code = op, message, code
+	error(failure.new(fields), 0)
+end
+
+-- A key that can't be read is found before anybody is connected to.
+local function check_material(plan)
+	if plan.tls == "none" and not (plan.certfile or plan.keyfile or plan.cafile or plan.capath) then return end
+	local context, message, code = tls.context(plan)
+	if not context then raise("TLS", message, code) end
+end
+
+local function send_proxy(self)
+	local sock = self.transport.wire.sock
+	local header = proxy.header(self.plan.proxy, sock:address() or {}, sock:peer() or {})
+	local ok, message, code = self.transport:write(header, self:seconds("command"))
+	if not ok then self:fail("PROXY", message, code) end
+end
+
+-- Reads the greeting and shakes hands, as the plan says; closes what fails.
+local function begin(self)
+	if self.plan.proxy then send_proxy(self) end
+	if self.plan.tls == "implicit" then self:handshake() end
+	if self.plan.greeting then self.greeting = self:reply(nil, "greeting") end
+	return self
+end
+
+local function or_close(self, fn, ...)
+	local results = table.pack(pcall(fn, ...))
+	if not results[1] then
+		self:close()
+		error(results[2], 0)
+	end
+	return table.unpack(results, 2, results.n)
+end
+
+--- Connects: PROXY header sent, implicit TLS done, greeting read (`greeting=false`: not read).
+-- @param plan  table of plan fields
+-- @return session; raises
+function session.connect(plan)
+	plan = complete(plan, 2)
+	check_material(plan)
+	local a_transport, message, code = transport.connect(plan)
+	if not a_transport then
+		local op = code == "RESOLVE" and "getaddrinfo" or "connect"
+		if code == "TIMEOUT" then message = "connect: timed out" end
+		raise(op, message, code, { target = plan.socket or ("%s:%s"):format(plan.host, plan.port) })
+	end
+	local self = new(a_transport, plan)
+	return or_close(self, begin, self)
+end
+
+--- Makes a session on a transport; nothing is sent or read.
+-- @return session
+function session.wrap(a_transport, plan)
+	return new(a_transport, complete(plan, 2))
+end
+
+-- ---------------------------------------------------------------- TLS (RFC 3207)
+
+local function with_fields(plan, fields)
+	return fields and plans.new(fields, plan, 3) or plan
+end
+
+--- Shakes hands without saying STARTTLS.
+-- @param fields  plan fields about TLS, over the session's plan
+-- @return Session.tls; raises TLS, CERTIFICATE (`verify`), TIMEOUT
+function Session:handshake(fields)
+	local plan = with_fields(self.plan, fields)
+	local machine, message, code = tls.client(plan)
+	if not machine then self:fail("TLS", message, code) end
+	self.handshaking = machine
+	local leftover, why, symbol, dropped = self.transport:push(machine, self:seconds("TLS handshake"))
+	if not leftover then
+		self:fail("TLS handshake", why, symbol, { leftover = dropped, problems = machine:problems() })
+	end
+	self.capabilities, self.partial = {}, nil
+	self.tls = tls.info(machine, plan, leftover)
+	if leftover ~= "" then self.transport:note("leftover", { bytes = leftover }) end
+	self.transport:note("tls", { tls = self.tls })
+	return self.tls
+end
+
+--- Says STARTTLS; shakes hands after a 220; clears the capabilities.
+-- @param fields  as handshake()
+-- @return reply; raises as handshake()
+function Session:starttls(fields)
+	with_fields(self.plan, fields)
+	local answer = self:command("STARTTLS", "STARTTLS")
+	if answer.code == 220 then self:handshake(fields) end
+	return answer
+end
+
+-- ---------------------------------------------------------------- the whole way
+
+-- Whether a plan made in Lua wants AUTH: only when it says something about it.
+local function wants_auth(plan)
+	if plan.auth ~= nil then return plan.auth end
+	return (plan.mechanism or plan.authname or plan.username or plan.password) ~= nil
+end
+
+local function stop(self, op, answer)
+	self:fail(op, ("%s refused: %s"):format(op, answer), "REPLY", { reply = answer })
+end
+
+--- Says EHLO, or HELO when that is refused, or LHLO for LMTP.
+-- @return reply; raises REPLY when none is accepted
+function Session:hello()
+	local answer
+	if self.plan.protocol == "lmtp" then
+		answer = self:lhlo()
+	else
+		answer = self:ehlo()
+		if answer.code >= 500 then answer = self:helo() end
+	end
+	if not answer:is("2xx") then stop(self, answer.command:match("^%a+"), answer) end
+	return answer
+end
+
+local function whole_way(self)
+	if self.greeting and not self.greeting:is("2xx") then stop(self, "greeting", self.greeting) end
+	self:hello()
+	if self.plan.tls == "starttls" then
+		if not self.capabilities.STARTTLS then
+			self:fail("STARTTLS", "STARTTLS not supported by the server", "REPLY")
+		end
+		local answer = self:starttls()
+		if answer.code ~= 220 then stop(self, "STARTTLS", answer) end
+		self:hello()
+	end
+	if wants_auth(self.plan) then
+		local answer = self:auth()
+		if answer.code ~= 235 then stop(self, "AUTH", answer) end
+		if self.ssf > 0 then self:hello() end
+	end
+	return self
+end
+
+--- Goes the whole way a plan asks for: connect, EHLO, STARTTLS, EHLO, AUTH, EHLO again under a layer.
+-- @param plan  default: what the command line said
+-- @return session; what stops the way raises one error with `reply` and `session`, which is still open
+function session.open(plan)
+	plan = plan or session.options()
+	local self = session.connect(plan)
+	return whole_way(self)
+end
+
+-- ---------------------------------------------------------------- listening in, and the end
+
+--- Calls fn with an event for every write or record taken, every chunk read and every fact.
+-- @param fn       function(event); event: direction ("send" "receive" "note"), bytes, layer ("clear" "tls" "sasl"), time
+--   (seconds since 1970), secret (nil or {from, to}); of a note `event`: "line" (one line of a reply) "reply" "tls"
+--   "auth" "leftover" "closed" "quit" (the end of interact)
+-- @param options  below (true): also the bytes under the layers
+-- @return a function that removes fn
+function Session:on(fn, options)
+	return self.transport:on(fn, options)
+end
+
+--- Half-closes: nothing more is sent, replies can still be read.
+function Session:shutdown()
+	return self.transport:shutdown()
+end
+
+--- Closes at once: no QUIT, no close_notify, no waiting. Idempotent.
+function Session:close()
+	return self.transport:close()
+end
+
+--- Closes with a reset.
+function Session:abort()
+	return self.transport:abort()
+end
+
+function Session:__close()
+	self:close()
+end
+
+return session

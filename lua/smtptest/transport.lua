@@ -1,0 +1,421 @@
+--- transport: bytes over a wire, through layers that can be pushed (STARTTLS, a SASL layer) and popped.
+--
+-- Everything a session sends or receives passes here, and here it is shown to listeners.
+
+local poll = require "smtptest.core.poll"
+local wire = require "smtptest.wire"
+local task = require "smtptest.task"
+
+local transport = {}
+
+local Transport = {}
+Transport.__index = Transport
+Transport.__name = "smtptest.transport"
+
+local now, huge = task.now, math.huge
+
+local CHUNK = 16384         -- bytes a read asks for
+local PIECE = 65536         -- bytes a layer gets at once: bounds what lies encrypted in memory
+local MAXLINE = 1 << 20
+local TIMEOUT = 300
+
+local function wrap(a_wire, plan)
+	plan = plan or {}
+	return setmetatable({
+		wire = a_wire,
+		layers = {},
+		timeout = plan.timeout or TIMEOUT,
+		maxline = plan.maxline or MAXLINE,
+		buffer = "",        -- plain bytes read and not yet asked for
+		position = 1,
+		queue = {},         -- for below, while another task is writing
+		listeners = {},
+	}, Transport)
+end
+
+--- Connects.
+-- @param plan  host, port, socket, family, source, timeout, maxline
+-- @return transport | nil, message, RESOLVE TIMEOUT or an errno name
+function transport.connect(plan)
+	local a_wire, message, code = wire.connect(plan)
+	if not a_wire then return nil, message, code end
+	return wrap(a_wire, plan)
+end
+
+--- Two transports, connected to each other.
+-- @param kind  "stream" (default) or "seqpacket"
+function transport.pair(kind)
+	local a, b = wire.pair(kind)
+	if not a then return nil, b end
+	return wrap(a), wrap(b)
+end
+
+--- A transport on a descriptor, which it then owns.
+function transport.fromfd(fd)
+	local a_wire, message, code = wire.fromfd(fd)
+	if not a_wire then return nil, message, code end
+	return wrap(a_wire)
+end
+
+--- A transport on a wire.
+transport.wrap = wrap
+
+--- Listens on a UNIX socket.
+-- @return listener with accept(deadline) -> wire, close | nil, message, code
+function transport.listen(path)
+	return wire.listen({ family = "unix", path = path })
+end
+
+-- ---------------------------------------------------------------- events
+
+--- Calls fn with an event for every write or record taken, every chunk read and every fact.
+-- @param fn       function(event), event as DESIGN's Session.on
+-- @param options  table: below (true: also the bytes under the layers, as direction "send"/"receive" with `below` set)
+-- @return a function that removes fn
+function Transport:on(fn, options)
+	local entry = { fn = fn, below = options and options.below }
+	-- A new list each time: a listener may be added or removed while the old one is walked.
+	self.listeners = table.move(self.listeners, 1, #self.listeners, 1, {})
+	table.insert(self.listeners, entry)
+	return function()
+		local rest = {}
+		for _, other in ipairs(self.listeners) do
+			if other ~= entry then rest[#rest + 1] = other end
+		end
+		self.listeners = rest
+	end
+end
+
+function Transport:layer_name()
+	local top = self.layers[#self.layers]
+	return top and top.name or "clear"
+end
+
+local function emit(self, event)
+	event.time = poll.walltime()
+	event.layer = event.layer or self:layer_name()
+	for _, entry in ipairs(self.listeners) do
+		if not event.below or entry.below then entry.fn(event) end
+	end
+end
+
+--- Tells the listeners a fact.
+-- @param name    "reply" "line" "tls" "auth" "leftover" "closed"
+-- @param fields  table that becomes the event
+function Transport:note(name, fields)
+	if #self.listeners == 0 then return end
+	fields = fields or {}
+	fields.direction, fields.event = "note", name
+	emit(self, fields)
+end
+
+-- `observer` is the session: it sees bytes without an event being made for it.
+local function sent(self, bytes)
+	local from, to
+	if self.observer then from, to = self.observer:sent(bytes) end
+	if #self.listeners > 0 then
+		emit(self, { direction = "send", bytes = bytes, secret = from and { from, to } })
+	end
+end
+
+local function received(self, bytes)
+	if self.observer then self.observer:received(bytes) end
+	if #self.listeners > 0 then emit(self, { direction = "receive", bytes = bytes }) end
+end
+
+local function below(self, direction, bytes, layer)
+	if #self.listeners > 0 then emit(self, { direction = direction, bytes = bytes, below = true, layer = layer }) end
+end
+
+-- ---------------------------------------------------------------- writing
+
+-- Sends bytes for below as they are. A second task's bytes go out behind the first one's.
+local function push_down(self, bytes, deadline, progress, taken)
+	if self.writing then
+		self.queue[#self.queue + 1] = bytes
+		return true
+	end
+	self.writing = true
+	local ok, message, code = self.wire:write(bytes, deadline, progress, taken)
+	while ok and self.queue[1] do
+		ok, message, code = self.wire:write(table.remove(self.queue, 1), deadline, progress)
+	end
+	self.writing = false
+	return ok, message, code
+end
+
+-- Lets everything that the layers from `level` down hold for below go out.
+local function drain(self, level, deadline, progress)
+	for i = level, 1, -1 do
+		local bytes = self.layers[i]:drain()
+		if bytes == "" then return true end
+		if i == 1 then
+			below(self, "send", bytes)
+			return push_down(self, bytes, deadline, progress)
+		end
+		local count, message, code = self.layers[i - 1]:write(bytes)
+		if not count then return nil, message, code end
+	end
+	return true
+end
+
+local function deadline_of(self, timeout)
+	timeout = timeout or self.timeout
+	return timeout == huge and huge or now() + timeout
+end
+
+--- Writes exactly these bytes.
+-- @param timeout  seconds for the whole (default: the plan's)
+-- @param options  table: progress (true: the time-out is time without progress)
+-- @return true | nil, message, code
+function Transport:write(bytes, timeout, options)
+	if self.closed then return nil, "closed", "EBADF" end
+	local progress = options and options.progress and (timeout or self.timeout) or nil
+	local deadline = deadline_of(self, timeout)
+	local top = #self.layers
+	if top == 0 then
+		local whole = #bytes
+		return push_down(self, bytes, deadline, progress, function(first, last)
+			sent(self, last - first + 1 == whole and bytes or bytes:sub(first, last))
+		end)
+	end
+	local first, n = 1, #bytes
+	while first <= n do
+		local last = math.min(n, first + PIECE - 1)
+		local count, message, code = self.layers[top]:write(bytes, first, last)
+		if not count then return nil, message, code end
+		local ok
+		ok, message, code = drain(self, top, deadline, progress)
+		if not ok then return nil, message, code end
+		sent(self, count == n and bytes or bytes:sub(first, first + count - 1))
+		first = first + count
+		if progress then deadline = deadline_of(self, timeout) end
+	end
+	return true
+end
+
+-- ---------------------------------------------------------------- reading
+
+local function read_level(self, level, max, deadline)
+	if level == 0 then
+		local bytes, message, code = self.wire:read(max, deadline)
+		if bytes and #self.layers > 0 then below(self, "receive", bytes) end
+		return bytes, message, code
+	end
+	local layer = self.layers[level]
+	while true do
+		local bytes, message, code = layer:read(max)
+		local ok, why, symbol = drain(self, level, deadline)
+		if bytes and bytes ~= "" then return bytes end
+		if not bytes and code ~= "WANTREAD" then return nil, message, code end
+		if not ok then return nil, why, symbol end
+		local under
+		under, message, code = read_level(self, level - 1, CHUNK, deadline)
+		if under then
+			layer:feed(under)
+		elseif code == "EOF" and not layer.ended then
+			layer.ended = true
+			layer:eof()
+		else
+			return nil, message, code
+		end
+	end
+end
+
+-- Reads more plain bytes, past what is buffered.
+local function more(self, max, deadline)
+	if self.closed then return nil, "closed", "EBADF" end
+	local bytes, message, code = read_level(self, #self.layers, max, deadline)
+	if bytes then
+		received(self, bytes)
+	elseif code ~= "TIMEOUT" and code ~= "CANCELED" and code ~= "BUSY" and not self.ended then
+		self.ended = code
+		self:note("closed", { code = code, message = message })
+	end
+	return bytes, message, code
+end
+
+--- Reads what is there, waiting for the first byte.
+-- @param max      integer
+-- @param timeout  seconds (default: the plan's; 0: only what is there)
+-- @return bytes | nil, message, EOF TRUNCATED ECONNRESET TIMEOUT …
+function Transport:read(max, timeout)
+	local left = #self.buffer - self.position + 1
+	if left > 0 then
+		local bytes = self.buffer:sub(self.position, self.position + max - 1)
+		self.position = self.position + #bytes
+		return bytes
+	end
+	return more(self, max, deadline_of(self, timeout))
+end
+
+--- Reads one line, its end included.
+-- @param timeout  seconds for the whole (default: the plan's)
+-- @return line | nil, message, code; TOOLONG beyond maxline. What was read stays unread.
+function Transport:line(timeout)
+	local lf = self.buffer:find("\n", self.position, true)
+	if lf then
+		local bytes = self.buffer:sub(self.position, lf)
+		self.position = lf + 1
+		return bytes
+	end
+	local deadline = deadline_of(self, timeout)
+	local parts, size = { self.buffer:sub(self.position) }, #self.buffer - self.position + 1
+	self.buffer, self.position = "", 1
+	while size <= self.maxline do
+		local bytes, message, code = more(self, CHUNK, deadline)
+		if not bytes then
+			self.buffer, self.position = table.concat(parts) .. self.buffer:sub(self.position), 1
+			return nil, message, code
+		end
+		lf = bytes:find("\n", 1, true)
+		if lf then
+			parts[#parts + 1] = bytes:sub(1, lf)
+			self.buffer, self.position = bytes, lf + 1
+			return table.concat(parts)
+		end
+		parts[#parts + 1] = bytes
+		size = size + #bytes
+	end
+	self:unread(table.concat(parts))
+	return nil, ("a line of more than %d bytes"):format(self.maxline), "TOOLONG"
+end
+
+--- Puts bytes back: the next read gives them first.
+function Transport:unread(bytes)
+	self.buffer, self.position = bytes .. self.buffer:sub(self.position), 1
+end
+
+--- Takes all that was read and not asked for.
+function Transport:pending()
+	local bytes = self.buffer:sub(self.position)
+	self.buffer, self.position = "", 1
+	return bytes
+end
+
+-- ---------------------------------------------------------------- layers
+
+-- A layer as the stack holds it: the primitive, its name, whether what is below has ended.
+local Layer = {}
+Layer.__index = Layer
+for _, name in ipairs { "feed", "read", "write", "drain", "finish", "eof" } do
+	Layer[name] = function(self, ...)
+		local machine = self.machine
+		return machine[name](machine, ...)
+	end
+end
+
+-- Shakes hands, where the machine does so, on top of the present layers.
+local function handshake(self, layer, deadline)
+	local level = #self.layers
+	while true do
+		local ok, message, code = layer.machine:handshake()
+		local out = layer:drain()
+		if out ~= "" then
+			local written, why, symbol
+			if level == 0 then
+				below(self, "send", out, "tls")
+				written, why, symbol = push_down(self, out, deadline)
+			else
+				written, why, symbol = self.layers[level]:write(out)
+				if written then written, why, symbol = drain(self, level, deadline) end
+			end
+			-- The handshake's own failure says more than that its alert could not be sent.
+			if not written and (ok or code == "WANTREAD") then return nil, why, symbol end
+		end
+		if ok then return true end
+		if code ~= "WANTREAD" then return nil, message, code end
+		local bytes
+		bytes, message, code = read_level(self, level, CHUNK, deadline)
+		if bytes then
+			if level == 0 then below(self, "receive", bytes, "tls") end
+			layer:feed(bytes)
+		elseif code == "EOF" or code == "ECONNRESET" or code == "TRUNCATED" then
+			return nil, ("the peer %s during the handshake"):format(code == "ECONNRESET" and "reset the connection" or "closed"), "TLS"
+		else
+			return nil, message, code
+		end
+	end
+end
+
+--- Puts a layer on top. One that has a `handshake` (TLS) shakes hands first and drops what was received in clear before
+-- it, which is how a STARTTLS injection looks; any other (SASL) is fed with it (RFC 4954 section 4).
+-- @param machine  feed, read, write, drain, finish, eof, and handshake for TLS
+-- @param timeout  seconds for the handshake
+-- @return leftover (bytes that were read in clear and not asked for) | nil, message, code
+function Transport:push(machine, timeout)
+	local leftover = self:pending()
+	local layer = setmetatable({ machine = machine, name = machine.handshake and "tls" or "sasl" }, Layer)
+	if machine.handshake then
+		local ok, message, code = handshake(self, layer, deadline_of(self, timeout))
+		if not ok then return nil, message, code, leftover end
+	elseif leftover ~= "" then
+		layer:feed(leftover)
+	end
+	table.insert(self.layers, layer)
+	return leftover
+end
+
+--- Takes the top layer off: close_notify, then what is below it on the same connection.
+-- @param options  notify (default true: send close_notify), wait (default true: read the peer's)
+-- @return the machine | nil, message, code
+function Transport:pop(options)
+	options = options or {}
+	local level = #self.layers
+	local layer = self.layers[level]
+	if not layer then return nil, "no layer to take off", "EINVAL" end
+	local deadline = deadline_of(self, options.timeout)
+	if options.notify ~= false then
+		layer:finish()
+		local ok, message, code = drain(self, level, deadline)
+		if not ok then return nil, message, code end
+	end
+	if options.wait ~= false then
+		local bytes, message, code
+		local parts = {}
+		repeat
+			bytes, message, code = read_level(self, level, CHUNK, deadline)
+			parts[#parts + 1] = bytes
+		until not bytes
+		self:unread(table.concat(parts))
+		if code ~= "EOF" then return nil, message, code end
+	end
+	self.layers[level] = nil
+	if layer.machine.rest then
+		local rest = layer.machine:rest()
+		if rest ~= "" then
+			received(self, rest)
+			self.buffer, self.position = self.buffer:sub(self.position) .. rest, 1
+		end
+	end
+	return layer.machine
+end
+
+-- ---------------------------------------------------------------- the end
+
+--- Half-closes, all layers: nothing more is sent, reading goes on.
+function Transport:shutdown()
+	for level = #self.layers, 1, -1 do
+		self.layers[level]:finish()
+		drain(self, level, deadline_of(self))
+	end
+	return self.wire:shutdown()
+end
+
+--- Closes at once: nothing is sent, nothing waited for. Idempotent.
+function Transport:close()
+	self.closed = true
+	return self.wire:close()
+end
+
+--- Closes with a reset.
+function Transport:abort()
+	self.closed = true
+	return self.wire:close(true)
+end
+
+function Transport:__close()
+	self:close()
+end
+
+return transport
