@@ -1,39 +1,178 @@
-# smtptest: GNU make. `make` builds, `make check` tests, `make install` installs.
+# smtptest: GNU make. `make` builds into build/, `make check` tests, `make demo`
+# shows a session, `make install` installs.
 PREFIX ?= /usr/local
 DESTDIR ?=
 CC ?= cc
+AR ?= ar
+OBJCOPY ?= objcopy
+INSTALL ?= install
 PKG_CONFIG ?= pkg-config
 LUA ?= lua5.4
 LUA_PC ?= lua5.4
+LUA_CMOD ?= lib/lua/5.4
 CFLAGS ?= -O2 -g
+# Sanitizers, with gcc: make check SAN=address,undefined
 SAN ?=
+# What `make check` runs
+SPECS ?= t
 
-BUILD := build$(if $(SAN),/san)
-SAN_FLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer)
-WARN := -Wall -Wextra -Wpedantic -Werror
-LUA_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(LUA_PC))
-LUA_LIBS := $(shell $(PKG_CONFIG) --libs $(LUA_PC))
-DEP_CFLAGS := $(shell $(PKG_CONFIG) --cflags libsasl2 libssl libcrypto)
-DEP_LIBS := $(shell $(PKG_CONFIG) --libs libssl libcrypto libsasl2) -lpthread
-C_FLAGS = -std=c99 -D_GNU_SOURCE -fPIC -fvisibility=hidden $(WARN) $(SAN_FLAGS) \
-	$(LUA_CFLAGS) $(DEP_CFLAGS) $(CPPFLAGS) $(CFLAGS)
+# Debian packages: compilers, libraries and clients, never a daemon.
+BUILD_PACKAGES := gcc libc6-dev make binutils pkg-config lua5.4 liblua5.4-dev \
+	libsasl2-dev libssl-dev
+CHECK_PACKAGES := lua-busted openssl libsasl2-modules libsasl2-modules-otp \
+	libsasl2-modules-gssapi-mit lua-check cppcheck clang valgrind mandoc
 
 # The library: one noun a file.
-LIB_SRC := fail.c socket.c resolve.c poll.c file.c process.c tty.c signal.c line.c \
-	tls.c tlscontext.c cert.c sasl.c saslserver.c sasllayer.c auxprop.c smtptest.c
-LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/%.o) $(BUILD)/embed.o
+LIB_SRC := fail.c address.c socket.c socketoption.c thread.c resolve.c poll.c \
+	file.c spawn.c process.c tty.c signal.c line.c tls.c tlsstart.c tlsevent.c \
+	tlsinfo.c tlsidentity.c tlscontext.c cert.c sasl.c saslconn.c saslserver.c \
+	sasllayer.c auxprop.c embed.c smtptest.c
+LUA_SRC := $(sort $(wildcard lua/*.lua lua/smtptest/*.lua))
+MAN := $(wildcard man/*.[1-9])
+EXAMPLES := $(wildcard examples/*)
 
-all: $(BUILD)/smtptest $(BUILD)/smtptest.so
+VERSION := $(shell sed -n 's/^\#define SMTPTEST_VERSION "\(.*\)"/\1/p' src/smtptest.h)
+comma := ,
+BUILD := build$(if $(SAN),/$(subst $(comma),-,$(SAN)))
+
+# A warning stops us, not somebody whose compiler knows new ones.
+WARN := -Wall -Wextra -Wpedantic $(if $(filter true,$(CI)),-Werror)
+SAN_FLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer)
+# Asked late: `make deps` must work where pkg-config is not installed yet.
+DEP_CFLAGS = $(shell $(PKG_CONFIG) --cflags $(LUA_PC) libsasl2 libssl libcrypto)
+DEP_LIBS = $(shell $(PKG_CONFIG) --libs libssl libcrypto libsasl2) -lpthread
+LUA_LIBS = $(shell $(PKG_CONFIG) --libs $(LUA_PC))
+OWN_FLAGS = -std=c99 -D_GNU_SOURCE -fPIC -fvisibility=hidden $(WARN) \
+	-iquote src -iquote $(BUILD) $(DEP_CFLAGS)
+C_FLAGS = $(OWN_FLAGS) $(SAN_FLAGS) $(CPPFLAGS) $(CFLAGS)
+LD_FLAGS = $(SAN_FLAGS) $(CFLAGS) $(LDFLAGS)
+
+LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/%.o) $(BUILD)/sources.o
+PRODUCTS := smtptest lmtptest smtptest.so libsmtptest.a smtptest.pc
+
+all: $(PRODUCTS:%=$(BUILD)/%)
 
 $(BUILD)/%.o: src/%.c
 	@mkdir -p $(@D)
 	$(CC) $(C_FLAGS) -MMD -MP -c -o $@ $<
 
-# A module alone, while its neighbours are being written: make one M="cert.c"
-one:
-	@mkdir -p build/one-$(basename $(firstword $(M)))
-	$(CC) $(C_FLAGS) -shared -o build/one-$(basename $(firstword $(M)))/smtptest.so \
-		src/fail.c $(M:%=src/%) $(LDFLAGS) $(DEP_LIBS)
+# Settings that stand in a file, so that a change of theirs rebuilds what
+# depends on them.
+$(BUILD)/prefix.h: FORCE
+	@mkdir -p $(@D)
+	@echo '#define SMTPTEST_PREFIX "$(PREFIX)"' >$@.tmp
+	@cmp -s $@.tmp $@ && rm $@.tmp || mv $@.tmp $@
+$(BUILD)/sources.list: FORCE
+	@mkdir -p $(@D)
+	@printf '%s\n' $(LUA_SRC) >$@.tmp
+	@cmp -s $@.tmp $@ && rm $@.tmp || mv $@.tmp $@
 
--include $(wildcard $(BUILD)/*.d)
-.PHONY: all one
+$(BUILD)/embed.o: $(BUILD)/prefix.h
+
+$(BUILD)/sources.c: $(LUA_SRC) src/embed.lua $(BUILD)/sources.list
+	$(LUA) src/embed.lua $@ lua $(LUA_SRC)
+$(BUILD)/sources.o: $(BUILD)/sources.c
+	$(CC) $(C_FLAGS) -MMD -MP -c -o $@ $<
+
+# Lua itself is the host's. The SASL library keeps pointers to our plug-in for
+# ever, so this must never be unloaded.
+$(BUILD)/smtptest.so: $(LIB_OBJ)
+	$(CC) -shared -Wl,-z,nodelete -o $@ $^ $(LD_FLAGS) $(DEP_LIBS)
+
+# One object, in which only the public names are global.
+$(BUILD)/libsmtptest.a: $(LIB_OBJ)
+	$(CC) -r -nostdlib -o $(@:.a=.o) $^
+	$(OBJCOPY) --localize-hidden $(@:.a=.o)
+	rm -f $@
+	$(AR) rcs $@ $(@:.a=.o)
+
+# The shared liblua, so that scripts can load other modules written in C.
+$(BUILD)/smtptest: $(BUILD)/main.o $(LIB_OBJ)
+	$(CC) -o $@ $^ $(LD_FLAGS) $(LUA_LIBS) $(DEP_LIBS)
+
+$(BUILD)/lmtptest: | $(BUILD)/smtptest
+	ln -sf smtptest $@
+
+$(BUILD)/smtptest.pc: src/smtptest.pc src/smtptest.h $(BUILD)/prefix.h
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' \
+		-e 's|@LUA@|$(LUA_PC)|' $< >$@
+
+deps:
+	@.ci/deps $(BUILD_PACKAGES) $(CHECK_PACKAGES)
+
+# Programs that somebody else wrote: unpacked, never installed.
+PEERS := build/peers
+$(PEERS)/bin/smtptest: .ci/peers
+	.ci/peers $(PEERS) smtptest /usr/lib/cyrus/bin/smtptest cyrus-clients cyrus-common
+$(PEERS)/bin/smtp-sink: .ci/peers
+	.ci/peers $(PEERS) smtp-sink /usr/sbin/smtp-sink postfix
+
+# The specs find what they test through BUILD. The sanitizers' start-up comes
+# before that of the interpreter, which was built without them.
+SUITE = BUILD=$(BUILD) SAN=$(SAN) $(LUA) t/suite.lua --cpath='$(BUILD)/?.so'
+ifneq ($(SAN),)
+ASAN := $(if $(findstring address,$(SAN)),$(shell $(CC) -print-file-name=libasan.so))
+SUITE := env $(if $(ASAN),LD_PRELOAD=$(ASAN)) \
+	ASAN_OPTIONS=detect_leaks=0:include_if_exists=$(CURDIR)/t/leaks.%b \
+	LSAN_OPTIONS=suppressions=$(CURDIR)/t/suppressions:print_suppressions=0 \
+	UBSAN_OPTIONS=print_stacktrace=1 $(SUITE)
+endif
+
+check: deps
+	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory $(PEERS)/bin/smtptest || \
+		echo 'without the classic program: its specs are skipped'
+	$(SUITE) $(SPECS)
+
+# The primitives in C.
+CORE_SPECS := $(wildcard $(LIB_SRC:%.c=t/%_spec.lua) $(LIB_SRC:%.c=t/%_core_spec.lua))
+valgrind: all
+	BUILD=$(BUILD) valgrind -q --leak-check=full --error-exitcode=9 \
+		--child-silent-after-fork=yes --suppressions=t/valgrind.supp \
+		$(LUA) t/suite.lua --cpath='$(BUILD)/?.so' $(CORE_SPECS)
+
+LINT_C := $(wildcard src/*.c t/*.c t/bench/*.c)
+lint: $(BUILD)/prefix.h
+	set -e; for cc in gcc clang; do for file in $(LINT_C); do \
+		$$cc -O2 -Werror -c -o /dev/null $(OWN_FLAGS) $(CPPFLAGS) $$file; done; done
+	luacheck -q lua src t $(wildcard examples)
+	cppcheck -q --std=c99 --error-exitcode=1 --inline-suppr \
+		--enable=warning,performance,portability --suppress=readdirCalled \
+		--library=posix,gnu,openssl,lua -Isrc -I$(BUILD) $(LINT_C)
+	$(if $(MAN),mandoc -Tlint -Wwarning $(MAN))
+
+# Ratios against the classic program; not part of the suite.
+bench: all $(PEERS)/bin/smtptest $(BUILD)/bench/sink $(BUILD)/bench/meter
+	$(LUA) t/bench/run.lua $(BUILD) $(PEERS)/bin/smtptest
+$(BUILD)/bench/%: t/bench/%.c
+	@mkdir -p $(@D)
+	$(CC) $(C_FLAGS) -MMD -MP -o $@ $< $(LDFLAGS) -lssl -lcrypto
+
+demo: all $(PEERS)/bin/smtp-sink
+	@.ci/demo $(BUILD) $(PEERS)/bin/smtp-sink
+
+AT = $(DESTDIR)$(PREFIX)
+install: all
+	$(INSTALL) -d $(AT)/bin $(AT)/$(LUA_CMOD) $(AT)/lib/pkgconfig $(AT)/include \
+		$(AT)/share/smtptest/examples $(MAN:man/%=$(AT)/share/man/man1)
+	$(INSTALL) -m 755 $(BUILD)/smtptest $(AT)/bin/smtptest
+	ln -sf smtptest $(AT)/bin/lmtptest
+	$(INSTALL) -m 755 $(BUILD)/smtptest.so $(AT)/$(LUA_CMOD)/smtptest.so
+	$(INSTALL) -m 644 $(BUILD)/libsmtptest.a $(AT)/lib/libsmtptest.a
+	$(INSTALL) -m 644 $(BUILD)/smtptest.pc $(AT)/lib/pkgconfig/smtptest.pc
+	$(INSTALL) -m 644 src/smtptest.h $(AT)/include/smtptest.h
+	$(if $(MAN),$(INSTALL) -m 644 $(MAN) $(AT)/share/man/man1)
+	$(if $(EXAMPLES),$(INSTALL) -m 644 $(EXAMPLES) $(AT)/share/smtptest/examples)
+
+uninstall:
+	rm -f $(AT)/bin/smtptest $(AT)/bin/lmtptest $(AT)/$(LUA_CMOD)/smtptest.so \
+		$(AT)/lib/libsmtptest.a $(AT)/lib/pkgconfig/smtptest.pc \
+		$(AT)/include/smtptest.h $(MAN:man/%=$(AT)/share/man/man1/%)
+	rm -rf $(AT)/share/smtptest
+
+clean:
+	rm -rf build
+
+FORCE:
+-include $(wildcard $(BUILD)/*.d $(BUILD)/bench/*.d)
+.PHONY: all bench check clean demo deps install lint uninstall valgrind FORCE

@@ -25,7 +25,8 @@ local function show_tls(tls)
 		if leaf then out(("subject_CN=%s, issuer_CN=%s\n"):format(leaf.subject_cn, leaf.issuer_cn)) end
 		if tls.resumed then out "TLS session reused\n" end
 	end
-	out(("TLS connection established: %s with cipher %s (%d/%d bits)\n"):format(tls.protocol, tls.cipher, tls.bits, tls.algbits))
+	out(("TLS connection established: %s with cipher %s (%d/%d bits)\n"):format(
+		tls.protocol, tls.cipher, tls.bits, tls.algbits))
 end
 
 local function show(e)
@@ -66,7 +67,8 @@ local function questions()
 		end,
 		realm = plan.realm or function() return ask("Please enter your realm: ", true, "no realm given") end,
 		challenge = plan.challenge and function(challenge)
-			return ask(("Server challenge: %s\nPlease enter your one-time password: "):format(challenge), false, "no response given")
+			out(("Server challenge: %s\n"):format(challenge))
+			return ask("Please enter your one-time password: ", false, "no response given")
 		end,
 		keypass = plan.keypass or function()
 			return ask("Enter the password of " .. plan.keyfile .. ": ", false, "no password given for " .. plan.keyfile)
@@ -83,12 +85,12 @@ local function starttls(s)
 	s:hello()
 end
 
+local REFUSALS = { SASL = true, NOMECH = true, BASE64 = true }
+
 -- A refusal is shown and the session goes on, as it always did; returns what an exit status would say of it.
 local function authenticate(s)
 	local ok, answer = pcall(s.auth, s)
-	if not ok and not (smtptest.failed(answer, "SASL") or smtptest.failed(answer, "NOMECH") or smtptest.failed(answer, "BASE64")) then
-		error(answer, 0)
-	end
+	if not ok and not (smtptest.failed(answer) and REFUSALS[answer.code]) then error(answer, 0) end
 	local done = ok and answer.code == 235
 	if not done then out("Authentication failed. ", ok and tostring(answer) or answer.message, "\n") end
 	-- The answer to our "*" belongs to the conversation that follows.
@@ -142,7 +144,7 @@ local function round(last, previous)
 	if plan.tls == "starttls" then starttls(s) end
 	s.offered = s.capabilities.AUTH
 	local status = 0
-	if plan.auth ~= false and (not sending or plan.auth) then status = authenticate(s) end
+	if plan.auth ~= false and (not sending or smtptest.wants_auth(plan)) then status = authenticate(s) end
 	if sending then
 		status = status ~= 0 and status or send_message(s)
 	elseif last then

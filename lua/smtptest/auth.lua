@@ -119,10 +119,11 @@ local function response_to(self, exchange, challenge, options, step)
 end
 
 local function judge(self, exchange, answer)
-	if exchange.done or exchange.scripted then return end
-	local proves = exchange.mechanism:find("^SCRAM") or exchange.mechanism == "DIGEST-MD5" or exchange.mechanism:find("^GS")
+	if exchange.done and not exchange.held_back or exchange.scripted then return end
+	local name = exchange.mechanism
+	local proves = name:find("^SCRAM") or name == "DIGEST-MD5" or name:find("^GS")
 	self:fail("AUTH", proves and "server did not prove its identity"
-		or ("%s ended early"):format(exchange.mechanism), "SASL", { reply = answer })
+		or ("%s ended early"):format(name), "SASL", { reply = answer })
 end
 
 local function put_layer_on(self, exchange)
@@ -133,13 +134,13 @@ local function put_layer_on(self, exchange)
 end
 
 --- Authenticates.
--- @param options  mechanism (names separated by blanks; default: what the capabilities list, strongest first),
---   authname username realm password challenge minssf maxssf sasl_options channel_binding reauth (default: the plan's);
+-- @param options  mechanism (names separated by blanks; default: those in the capabilities, strongest first), authname
+--   username realm password challenge minssf maxssf sasl_options channel_binding reauth (default: the plan's);
 --   initial_response: nil as the mechanism does, false never, a string exactly these bytes;
 --   on_challenge: function(challenge, response, step) -> bytes to send, or nil to cancel with "*"
--- @return the final reply, `challenge` in it the last decoded 334. Sets `authenticated mechanism ssf`; puts the security
---   layer on. Raises NOMECH, INTERACT (`err.prompts`), SASL and BASE64 (after sending "*" where an exchange was open:
---   `err.reply`)
+-- @return the final reply, `challenge` in it the last decoded 334. Sets `authenticated mechanism ssf`; puts the
+--   security layer on. Raises NOMECH, INTERACT (`err.prompts`), SASL and BASE64 (after sending "*"
+--   where an exchange was open: `err.reply`)
 function methods:auth(options)
 	options = options or {}
 	self.authenticated, self.ssf = false, 0

@@ -64,7 +64,8 @@ end
 --- The bytes of an event as a hexadecimal dump, 16 a line.
 function explain.hexdump(event)
 	local bytes = event.bytes
-	local out = { ("%s %d bytes\n"):format(event.direction == "send" and "write to the wire:" or "read from the wire:", #bytes) }
+	local verb = event.direction == "send" and "write to" or "read from"
+	local out = { ("%s the wire: %d bytes\n"):format(verb, #bytes) }
 	for offset = 0, #bytes - 1, 16 do
 		local row = bytes:sub(offset + 1, offset + 16)
 		out[#out + 1] = ("%04x %s\n"):format(offset, row:gsub(".", function(c) return ("%02x "):format(c:byte()) end))

@@ -48,8 +48,8 @@ local Commands = {}
 Commands.__index = Commands
 
 --- Cuts what a client sends into command lines and knows message data from them.
--- `last` is the last complete command in upper case; `data` is true inside message data; `count` is how many replies the
--- lines so far ask for.
+-- `last` is the last complete command in upper case; `data` is true inside message data; `count` is how many replies
+-- the lines so far ask for.
 function follow.commands()
 	return setmetatable({ line = "", last = "", data = false, count = 0 }, Commands)
 end

@@ -15,6 +15,7 @@ local smtptest = {
 	connect = session.connect,
 	open = session.open,
 	wrap = session.wrap,
+	wants_auth = session.wants_auth,
 	message = require "smtptest.message".new,
 	prompt = require "smtptest.prompt".ask,
 	write = require "smtptest.output".write,

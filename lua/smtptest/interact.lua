@@ -238,11 +238,11 @@ end
 --- Copies input to the server and the server's text to the output until one ends.
 -- @param options  input: nil stdin, a file's name, a smtptest.core.file, a listener (one client after the other), false
 --   none; output: nil stdout (control characters escaped on a terminal), an object with `write`, or function(bytes);
---   crlf (default true): LF becomes CR LF; lockstep: each line waits for its reply, message data does not; echo: what is
---   sent goes to the output as well; quit (default true): at the end of input say QUIT, unless that was the last line,
---   and go on until the server closes
--- @return "eof" (input ended), "quit" (it ended with QUIT), "closed" (by the server), "interrupt". Raises TIMEOUT when the
---   server is silent after the end of input, and what opening and reading the input raised (op "open", "read")
+--   crlf (default true): LF becomes CR LF; lockstep: each line waits for its reply, message data does not; echo: what
+--   is sent goes to the output as well; quit (default true): at the end of input say QUIT, unless that was the last
+--   line, and go on until the server closes
+-- @return "eof" (input ended), "quit" (it ended with QUIT), "closed" (by the server), "interrupt". Raises TIMEOUT when
+--   the server is silent after the end of input, and what opening and reading the input raised (op "open", "read")
 function methods:interact(options)
 	options = options or {}
 	local input = options.input

@@ -93,12 +93,10 @@ function message.of_plan(plan)
 	local data = plan.data
 	if data == nil then return message.new { from = plan.from, to = plan.to } end
 	if type(data) == "string" then return plan.crlf and core.crlf(data, false) or data end
-	local handle, why = io.stdin, nil
-	if data.file ~= "-" then
-		handle, why = io.open(data.file, "rb")
-		if not handle then
-			error(failure.new { op = "open", code = "ENOENT", message = "Unable to open file: " .. why }, 0)
-		end
+	if data.file == "-" then return chunks(io.stdin, plan.crlf) end
+	local handle, why = io.open(data.file, "rb")
+	if not handle then
+		error(failure.new { op = "open", code = "ENOENT", message = "Unable to open file: " .. why }, 0)
 	end
 	return chunks(handle, plan.crlf)
 end

@@ -2,6 +2,7 @@
 
 local core = require "smtptest.core.line"
 local file = require "smtptest.core.file"
+local transcript = require "smtptest.transcript"
 
 local output = {}
 
@@ -18,6 +19,38 @@ function output.write(...)
 	if ok then ok, message = io.stdout:flush() end
 	if not ok then error("standard output: " .. message, 0) end
 	return true
+end
+
+local MARKS = { send = "C", receive = "S" }
+
+local function trace_line(seconds, mark, text)
+	io.stderr:write(("[%9.3f] %s %s\n"):format(seconds, mark, text))
+end
+
+local NOTES = {
+	tls = function(e) return ("%s with %s"):format(e.tls.protocol, e.tls.cipher) end,
+	auth = function(e) return e.skipped and ("%s skipped: %s"):format(e.mechanism, e.skipped) or e.mechanism end,
+	leftover = function(e) return ("%d bytes in clear before TLS"):format(#e.bytes) end,
+	closed = function(e) return e.code end,
+}
+
+--- Writes a session's transcript to standard error as it happens: seconds, direction, layer, bytes; secrets masked.
+-- @return a function that ends it
+function output.trace(session)
+	local start
+	return session:on(function(e)
+		start = start or e.time
+		local mark = MARKS[e.direction]
+		if mark then
+			for text in transcript.masked(e.bytes, e.secret):gmatch("[^\n]*\n?") do
+				if text ~= "" then
+					trace_line(e.time - start, ("%s %-5s"):format(mark, e.layer), core.escape(text))
+				end
+			end
+		elseif NOTES[e.event] then
+			trace_line(e.time - start, "- " .. e.event .. ":", NOTES[e.event](e))
+		end
+	end)
 end
 
 return output

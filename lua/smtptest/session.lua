@@ -1,6 +1,7 @@
 --- session: one SMTP or LMTP session, from connecting to closing.
 
 local failure = require "smtptest.failure"
+local output = require "smtptest.output"
 local plans = require "smtptest.plan"
 local proxy = require "smtptest.proxy"
 local smtp = require "smtptest.smtp"
@@ -39,12 +40,14 @@ local function new(a_transport, plan)
 	local kept = transcript.new()
 	local observer = setmetatable({ tracker = transcript.tracker(), transcript = kept }, Observer)
 	a_transport.observer = observer
-	return setmetatable({
+	local self = setmetatable({
 		transport = a_transport, plan = plan, observer = observer, transcript = kept,
 		capabilities = {}, recipients = {}, authenticated = false, ssf = 0,
 		host = a_transport.wire.host or plan.host,
 		port = a_transport.wire.peer and a_transport.wire.peer.port or tonumber(plan.port) or 0,
 	}, Session)
+	if plan.trace then output.trace(self) end
+	return self
 end
 
 -- What a plan of the caller's says, complete; blames the line that called the public function.
@@ -148,12 +151,6 @@ end
 
 -- ---------------------------------------------------------------- the whole way
 
--- Whether a plan made in Lua wants AUTH: only when it says something about it.
-local function wants_auth(plan)
-	if plan.auth ~= nil then return plan.auth end
-	return (plan.mechanism or plan.authname or plan.username or plan.password) ~= nil
-end
-
 local function stop(self, op, answer)
 	self:fail(op, ("%s refused: %s"):format(op, answer), "REPLY", { reply = answer })
 end
@@ -172,6 +169,12 @@ function Session:hello()
 	return answer
 end
 
+--- Whether a plan asks for AUTH: as it says, or, where it does not say, when it has anything to authenticate with.
+function session.wants_auth(plan)
+	if plan.auth ~= nil then return plan.auth end
+	return (plan.mechanism or plan.authname or plan.username or plan.password) ~= nil
+end
+
 local function whole_way(self)
 	if self.greeting and not self.greeting:is("2xx") then stop(self, "greeting", self.greeting) end
 	self:hello()
@@ -183,7 +186,7 @@ local function whole_way(self)
 		if answer.code ~= 220 then stop(self, "STARTTLS", answer) end
 		self:hello()
 	end
-	if wants_auth(self.plan) then
+	if session.wants_auth(self.plan) then
 		local answer = self:auth()
 		if answer.code ~= 235 then stop(self, "AUTH", answer) end
 		if self.ssf > 0 then self:hello() end
@@ -203,9 +206,9 @@ end
 -- ---------------------------------------------------------------- listening in, and the end
 
 --- Calls fn with an event for every write or record taken, every chunk read and every fact.
--- @param fn       function(event); event: direction ("send" "receive" "note"), bytes, layer ("clear" "tls" "sasl"), time
---   (seconds since 1970), secret (nil or {from, to}); of a note `event`: "line" (one line of a reply) "reply" "tls"
---   "auth" "leftover" "closed" "quit" (the end of interact)
+-- @param fn       function(event); event: direction ("send" "receive" "note"), bytes, layer ("clear" "tls" "sasl"),
+--   time (seconds since 1970), secret (nil or {from, to}); of a note `event`: "line" (one line of a reply) "reply"
+--   "tls" "auth" "leftover" "closed" "quit" (the end of interact)
 -- @param options  below (true): also the bytes under the layers
 -- @return a function that removes fn
 function Session:on(fn, options)

@@ -85,8 +85,8 @@ local function write_pieces(self, bytes, op, options)
 end
 
 --- Sends exactly these bytes.
--- @param options  split: a size, a list of sizes (the last repeats) or function(offset, rest) -> size: one write (or TLS
---   record) each; gap: seconds between
+-- @param options  split: a size, a list of sizes (the last repeats) or function(offset, rest) -> size: one write (or
+--   TLS record) each; gap: seconds between
 function methods:send(bytes, options)
 	write_pieces(self, bytes, "command", options)
 end
@@ -255,8 +255,8 @@ end
 
 --- DATA, the message, its end (RFC 5321 section 4.1.1.4).
 -- @param body     string, file handle or iterator function: constant memory
--- @param options  stuff (default true): doubles a dot at the start and after CR LF only; eod: the end of data, sent as it
---   is; without it "." CR LF after an empty body or one that ends in CR LF, else CR LF "." CR LF
+-- @param options  stuff (default true): doubles a dot at the start and after CR LF only; eod: the end of data, sent as
+--   it is; without it "." CR LF after an empty body or one that ends in CR LF, else CR LF "." CR LF
 -- @return final reply (LMTP: a list of replies, each with `recipient`), and the 354; not answered by 354: that reply
 --   twice, and nothing more was sent
 function methods:data(body, options)

@@ -1,7 +1,8 @@
 --- task: the loop, and the only module that waits.
 --
--- A wait inside a task yields to the loop. A wait anywhere else (the main chunk, a busted test, a coroutine that a
--- script made, a callback of C) runs the loop in place until its own event comes, so that tasks in the background go on.
+-- A wait inside a task yields to the loop. A wait anywhere else (the main chunk, a busted test, a coroutine that
+-- a script made, a callback of C) runs the loop in place until its own event comes, so that tasks in the background go
+-- on.
 
 local poll = require "smtptest.core.poll"
 local failure = require "smtptest.failure"
@@ -154,7 +155,9 @@ end
 -- @param mode  "edge" for a non-blocking descriptor of ours, "level" for one that is read only after poll says so
 -- @return source: `readable` and `writable` are what is known; whoever finds them wrong (EAGAIN) sets them false
 function task.source(fd, mode)
-	local source = { fd = fd, mode = mode, readable = false, writable = mode == "edge", rdeadline = huge, wdeadline = huge }
+	local source = {
+		fd = fd, mode = mode, readable = false, writable = mode == "edge", rdeadline = huge, wdeadline = huge,
+	}
 	local ok, message, code = the_poller():add(fd, mode)
 	if not ok then
 		if code ~= "EPERM" then return nil, message, code end

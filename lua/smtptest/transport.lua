@@ -331,7 +331,8 @@ local function handshake(self, layer, deadline)
 			if level == 0 then below(self, "receive", bytes, "tls") end
 			layer:feed(bytes)
 		elseif code == "EOF" or code == "ECONNRESET" or code == "TRUNCATED" then
-			return nil, ("the peer %s during the handshake"):format(code == "ECONNRESET" and "reset the connection" or "closed"), "TLS"
+			local did = code == "ECONNRESET" and "reset the connection" or "closed"
+			return nil, ("the peer %s during the handshake"):format(did), "TLS"
 		else
 			return nil, message, code
 		end

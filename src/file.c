@@ -1,0 +1,460 @@
+/* Descriptors that we did not make (standard input and output), plain files
+ * and pipes: never switched to non-blocking, read and written blocking. */
+#include "file.h"
+#include "fail.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <lauxlib.h>
+#include <limits.h>
+#include <poll.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define FILE_TYPE "smtptest.core.file"
+
+/* A read of up to this many bytes allocates nothing but its string. */
+#define SMALL_READ 16384
+
+static struct file *
+file_check(lua_State *L)
+{
+	return luaL_checkudata(L, 1, FILE_TYPE);
+}
+
+struct file *
+file_new(lua_State *L)
+{
+	struct file *f = lua_newuserdatauv(L, sizeof *f, 0);
+
+	f->fd = -1;
+	f->owned = 1;
+	luaL_setmetatable(L, FILE_TYPE);
+	return f;
+}
+
+void
+file_drop(struct file *f)
+{
+	if (f->fd >= 0 && f->owned)
+		close(f->fd);
+	f->fd = -1;
+}
+
+/* Whoever gave us the descriptor may have made it non-blocking. */
+static void
+await(int fd, short events)
+{
+	struct pollfd p;
+
+	p.fd = fd;
+	p.events = events;
+	poll(&p, 1, -1);
+}
+
+int
+file_readfrom(lua_State *L, int fd)
+{
+	lua_Integer max = luaL_checkinteger(L, 2);
+	char small[SMALL_READ], *room = small;
+	luaL_Buffer b;
+	ssize_t count;
+
+	luaL_argcheck(L, max >= 1 && max <= INT_MAX, 2, "out of range");
+	if (fd < 0)
+		return fail_closed(L);
+	if (max > SMALL_READ)
+		room = luaL_buffinitsize(L, &b, (size_t)max);
+	while ((count = read(fd, room, (size_t)max)) < 0) {
+		if (errno == EAGAIN)
+			await(fd, POLLIN);
+		else if (errno != EINTR)
+			return fail(L, "read", errno);
+	}
+	if (count == 0)
+		return fail_code(L, "EOF", "end of file");
+	if (room == small)
+		lua_pushlstring(L, small, (size_t)count);
+	else
+		luaL_pushresultsize(&b, (size_t)count);
+	return 1;
+}
+
+/* A pipe whose reader is gone must not kill a program that only uses this
+ * library: SIGPIPE is blocked while we write, and taken away if it came. */
+static void
+hold_sigpipe(sigset_t *before, int *was_pending)
+{
+	sigset_t pipe, pending;
+
+	sigemptyset(&pipe);
+	sigaddset(&pipe, SIGPIPE);
+	pthread_sigmask(SIG_BLOCK, &pipe, before);
+	sigpending(&pending);
+	*was_pending = sigismember(&pending, SIGPIPE);
+}
+
+static void
+release_sigpipe(const sigset_t *before, int was_pending, int came)
+{
+	static const struct timespec now = {0, 0};
+	sigset_t pipe;
+
+	sigemptyset(&pipe);
+	sigaddset(&pipe, SIGPIPE);
+	if (came && !was_pending)
+		while (sigtimedwait(&pipe, NULL, &now) < 0 && errno == EINTR)
+			;
+	pthread_sigmask(SIG_SETMASK, before, NULL);
+}
+
+/* Writes all of it. Returns 0 or an errno value. */
+static int
+write_all(int fd, const char *bytes, size_t length)
+{
+	ssize_t count;
+
+	while (length > 0) {
+		count = write(fd, bytes, length);
+		if (count >= 0) {
+			bytes += count;
+			length -= (size_t)count;
+		} else if (errno == EAGAIN)
+			await(fd, POLLOUT);
+		else if (errno != EINTR)
+			return errno;
+	}
+	return 0;
+}
+
+int
+file_writeto(lua_State *L, int fd)
+{
+	size_t length;
+	const char *bytes = luaL_checklstring(L, 2, &length);
+	lua_Integer first = luaL_optinteger(L, 3, 1);
+	lua_Integer last = luaL_optinteger(L, 4, (lua_Integer)length);
+	sigset_t before;
+	int was_pending, err;
+
+	luaL_argcheck(L, first >= 1, 3, "must be positive");
+	luaL_argcheck(L, last >= 0, 4, "must not be negative");
+	if (fd < 0)
+		return fail_closed(L);
+	if (last > (lua_Integer)length)
+		last = (lua_Integer)length;
+	if (first > last) {
+		lua_pushinteger(L, 0);
+		return 1;
+	}
+	hold_sigpipe(&before, &was_pending);
+	err = write_all(fd, bytes + first - 1, (size_t)(last - first + 1));
+	release_sigpipe(&before, was_pending, err == EPIPE);
+	if (err != 0)
+		return fail(L, "write", err);
+	lua_pushinteger(L, last - first + 1);
+	return 1;
+}
+
+int
+file_readyfor(lua_State *L, int fd)
+{
+	lua_Number seconds = luaL_optnumber(L, 2, 0);
+	int milliseconds = -1, count;
+	struct pollfd p;
+
+	luaL_argcheck(L, seconds == seconds, 2, "not a number");
+	if (fd < 0)
+		return fail_closed(L);
+	if (seconds >= INT_MAX / 1000)
+		milliseconds = INT_MAX;
+	else if (seconds >= 0) {
+		milliseconds = (int)(seconds * 1000);
+		milliseconds += milliseconds < seconds * 1000;
+	}
+	p.fd = fd;
+	p.events = POLLIN;
+	count = poll(&p, 1, milliseconds);
+	if (count < 0 && errno != EINTR)
+		return fail(L, "poll", errno);
+	if (count > 0 && (p.revents & POLLNVAL))
+		return fail(L, "poll", EBADF);
+	lua_pushboolean(L, count > 0);
+	return 1;
+}
+
+/* The path at index; NULL when a NUL inside would make it another one. */
+static const char *
+check_path(lua_State *L, int index)
+{
+	size_t length;
+	const char *path = luaL_checklstring(L, index, &length);
+
+	return strlen(path) == length ? path : NULL;
+}
+
+/* file.open(path, "r"|"w"|"a") → file. w empties or creates, a appends or
+ * creates (mode 0666 less the umask). Codes: open(2)'s. */
+static int
+file_open(lua_State *L)
+{
+	static const char *const names[] = {"r", "w", "a", NULL};
+	static const int flags[] = {O_RDONLY, O_WRONLY | O_CREAT | O_TRUNC,
+	    O_WRONLY | O_CREAT | O_APPEND};
+	const char *path = check_path(L, 1);
+	int flag = flags[luaL_checkoption(L, 2, "r", names)], err = EINVAL;
+	struct file *f = file_new(L);
+
+	if (path != NULL) {
+		do
+			f->fd = open(path, flag | O_CLOEXEC | O_NOCTTY, 0666);
+		while (f->fd < 0 && errno == EINTR);
+		err = errno;
+	}
+	if (f->fd >= 0)
+		return 1;
+	return fail(L, lua_pushfstring(L, "open %s", lua_tostring(L, 1)), err);
+}
+
+/* file.fromfd(fd) → file that uses the descriptor but does not own it: close
+ * only lets go. EBADF when it is not open. */
+static int
+file_fromfd(lua_State *L)
+{
+	lua_Integer fd = luaL_checkinteger(L, 1);
+	struct file *f = file_new(L);
+
+	if (fd < 0 || fd > INT_MAX)
+		return fail(L, "fromfd", EBADF);
+	if (fcntl((int)fd, F_GETFD) < 0)
+		return fail(L, "fromfd", errno);
+	f->owned = 0;
+	f->fd = (int)fd;
+	return 1;
+}
+
+/* file.pipe() → reader, writer */
+static int
+file_pipe(lua_State *L)
+{
+	struct file *reader = file_new(L), *writer = file_new(L);
+	int fds[2];
+
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return fail(L, "pipe", errno);
+	reader->fd = fds[0];
+	writer->fd = fds[1];
+	return 2;
+}
+
+/* file:read(max) → 1 to max bytes, as one read(2) gives them. Codes: EOF,
+ * EISDIR … */
+static int
+file_read(lua_State *L)
+{
+	return file_readfrom(L, file_check(L)->fd);
+}
+
+/* file:write(bytes[, first=1[, last=#bytes]]) → the length of
+ * bytes:sub(first, last), all of which is written. Codes: EPIPE (without the
+ * signal), ENOSPC … */
+static int
+file_write(lua_State *L)
+{
+	return file_writeto(L, file_check(L)->fd);
+}
+
+/* file:ready([seconds=0]) → true when a read would not wait: for data, for the
+ * end or for an error. Negative seconds: waits for ever. A signal ends the
+ * wait with false. */
+static int
+file_ready(lua_State *L)
+{
+	return file_readyfor(L, file_check(L)->fd);
+}
+
+/* file:fd() → the descriptor; nil after close */
+static int
+file_fd(lua_State *L)
+{
+	struct file *f = file_check(L);
+
+	if (f->fd >= 0)
+		lua_pushinteger(L, f->fd);
+	else
+		lua_pushnil(L);
+	return 1;
+}
+
+/* file:size() → bytes of a regular file; nil for anything else */
+static int
+file_size(lua_State *L)
+{
+	struct file *f = file_check(L);
+	struct stat st;
+
+	if (f->fd < 0)
+		return fail_closed(L);
+	if (fstat(f->fd, &st) < 0)
+		return fail(L, "fstat", errno);
+	if (S_ISREG(st.st_mode))
+		lua_pushinteger(L, st.st_size);
+	else
+		lua_pushnil(L);
+	return 1;
+}
+
+/* file:isatty() → boolean */
+static int
+file_isatty(lua_State *L)
+{
+	struct file *f = file_check(L);
+
+	if (f->fd < 0)
+		return fail_closed(L);
+	lua_pushboolean(L, isatty(f->fd));
+	return 1;
+}
+
+/* file:close() → true, the first time and ever after */
+static int
+file_close(lua_State *L)
+{
+	file_drop(file_check(L));
+	lua_pushboolean(L, 1);
+	return 1;
+}
+
+/* file.unlink(path) → true. Codes: unlink(2)'s. */
+static int
+file_unlink(lua_State *L)
+{
+	const char *path = check_path(L, 1);
+	int err = EINVAL;
+
+	if (path != NULL)
+		err = unlink(path) < 0 ? errno : 0;
+	if (err != 0)
+		return fail(L, lua_pushfstring(L, "unlink %s",
+		    lua_tostring(L, 1)), err);
+	lua_pushboolean(L, 1);
+	return 1;
+}
+
+/* file.getuid() → the real user's number */
+static int
+file_getuid(lua_State *L)
+{
+	lua_pushinteger(L, getuid());
+	return 1;
+}
+
+/* file.username(uid) → the user's name; ENOENT when the system knows none */
+static int
+file_username(lua_State *L)
+{
+	lua_Integer uid = luaL_checkinteger(L, 1);
+	struct passwd entry, *found = NULL;
+	size_t size = 1024;
+	int err;
+
+	do {
+		size *= 2;
+		lua_settop(L, 1);
+		err = getpwuid_r((uid_t)uid, &entry,
+		    lua_newuserdatauv(L, size, 0), size, &found);
+	} while (err == EINTR || (err == ERANGE && size < INT_MAX / 2));
+	if (err != 0)
+		return fail(L, "getpwuid", err);
+	if (found == NULL || (lua_Integer)(uid_t)uid != uid)
+		return fail_code(L, "ENOENT", "no user name for uid %I",
+		    (LUAI_UACINT)uid);
+	lua_pushstring(L, entry.pw_name);
+	return 1;
+}
+
+/* file.getpid() → our process */
+static int
+file_getpid(lua_State *L)
+{
+	lua_pushinteger(L, getpid());
+	return 1;
+}
+
+/* file.daemon() → true in a child without a terminal, with /dev/null for 0, 1
+ * and 2; the parent ends with status 0. The working folder stays. Threads, a
+ * running resolve for one, do not follow. Codes: open(2)'s and fork(2)'s. */
+static int
+file_daemon(lua_State *L)
+{
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC), fd, err;
+	pid_t pid;
+
+	if (null < 0)
+		return fail(L, "open /dev/null", errno);
+	fflush(NULL); /* or both processes would write what is buffered */
+	pid = fork();
+	if (pid < 0) {
+		err = errno;
+		close(null);
+		return fail(L, "fork", err);
+	}
+	if (pid > 0)
+		_exit(0);
+	setsid();
+	for (fd = 0; fd <= 2; fd++)
+		if (fd == null)
+			fcntl(fd, F_SETFD, 0);
+		else
+			dup2(null, fd);
+	if (null > 2)
+		close(null);
+	lua_pushboolean(L, 1);
+	return 1;
+}
+
+static const luaL_Reg methods[] = {
+	{"read", file_read},
+	{"write", file_write},
+	{"ready", file_ready},
+	{"fd", file_fd},
+	{"size", file_size},
+	{"isatty", file_isatty},
+	{"close", file_close},
+	{NULL, NULL},
+};
+
+static const luaL_Reg metamethods[] = {
+	{"__gc", file_close},
+	{"__close", file_close},
+	{NULL, NULL},
+};
+
+static const luaL_Reg functions[] = {
+	{"open", file_open},
+	{"fromfd", file_fromfd},
+	{"pipe", file_pipe},
+	{"unlink", file_unlink},
+	{"getuid", file_getuid},
+	{"username", file_username},
+	{"getpid", file_getpid},
+	{"daemon", file_daemon},
+	{NULL, NULL},
+};
+
+SMTPTEST_OPEN LUAMOD_API int
+luaopen_smtptest_core_file(lua_State *L)
+{
+	luaL_newmetatable(L, FILE_TYPE);
+	luaL_setfuncs(L, metamethods, 0);
+	luaL_newlib(L, methods);
+	lua_setfield(L, -2, "__index");
+	lua_pop(L, 1);
+	luaL_newlib(L, functions);
+	return 1;
+}

@@ -1,0 +1,278 @@
+/* Byte work that is too slow in Lua: lines, dots, and bytes to show. */
+#include "fail.h"
+
+#include <lauxlib.h>
+#include <stdint.h>
+#include <string.h>
+
+static int
+lower(unsigned char c)
+{
+	return c >= 'A' && c <= 'Z' ? c + 32 : c;
+}
+
+/* ASCII only, whatever the locale: verbs are ASCII (RFC 5321 section 2.4). */
+static int
+equal(const char *a, const char *b, size_t length)
+{
+	while (length > 0 &&
+	    lower((unsigned char)*a) == lower((unsigned char)*b)) {
+		a++;
+		b++;
+		length--;
+	}
+	return length == 0;
+}
+
+static const char *
+after_lf(const char *at, const char *end)
+{
+	const char *lf = memchr(at, '\n', (size_t)(end - at));
+
+	return lf == NULL ? NULL : lf + 1;
+}
+
+/* line.find(bytes, word[, init=1[, atstart=true]]) → the first position from
+ * init on where a line begins with word (ASCII letters in either case), or
+ * nil. A line begins after LF, and at init when atstart. */
+static int
+line_find(lua_State *L)
+{
+	size_t length, size;
+	const char *bytes = luaL_checklstring(L, 1, &length);
+	const char *word = luaL_checklstring(L, 2, &size);
+	lua_Integer init = luaL_optinteger(L, 3, 1);
+	int atstart = lua_isnoneornil(L, 4) || lua_toboolean(L, 4);
+	const char *at, *end = bytes + length;
+
+	luaL_argcheck(L, init >= 1, 3, "must be positive");
+	at = (lua_Unsigned)init > length ? NULL : bytes + init - 1;
+	if (at != NULL && !atstart)
+		at = after_lf(at, end);
+	while (at != NULL && (size_t)(end - at) >= size) {
+		if (equal(at, word, size)) {
+			lua_pushinteger(L, at - bytes + 1);
+			return 1;
+		}
+		at = after_lf(at, end);
+	}
+	lua_pushnil(L);
+	return 1;
+}
+
+/* line.crlf(bytes, lastcr) → bytes, lastcr: an LF without a CR before it
+ * becomes CR LF. lastcr carries from chunk to chunk whether the last byte was
+ * a CR. */
+static int
+line_crlf(lua_State *L)
+{
+	size_t length;
+	const char *bytes = luaL_checklstring(L, 1, &length);
+	int lastcr = lua_toboolean(L, 2);
+	const char *from = bytes, *end = bytes + length, *lf = bytes;
+	luaL_Buffer b;
+
+	luaL_buffinit(L, &b);
+	while ((lf = memchr(lf, '\n', (size_t)(end - lf))) != NULL) {
+		if (lf > bytes ? lf[-1] != '\r' : !lastcr) {
+			luaL_addlstring(&b, from, (size_t)(lf - from));
+			luaL_addchar(&b, '\r');
+			from = lf;
+		}
+		lf++;
+	}
+	luaL_addlstring(&b, from, (size_t)(end - from));
+	luaL_pushresult(&b);
+	lua_pushboolean(L, length > 0 ? end[-1] == '\r' : lastcr);
+	return 2;
+}
+
+/* line.stuff(bytes[, state="start"]) → bytes, state: doubles a dot at the
+ * start of a line (RFC 5321 section 4.5.2); only CR LF ends one. The state
+ * carries from chunk to chunk: "start" of a line, after a "cr", or in the "mid"
+ * of a line. */
+static int
+line_stuff(lua_State *L)
+{
+	enum { START, CR, MID };
+	static const char *const names[] = {"start", "cr", "mid", NULL};
+	size_t length;
+	const char *bytes = luaL_checklstring(L, 1, &length);
+	int state = luaL_checkoption(L, 2, "start", names);
+	const char *from = bytes, *end = bytes + length, *dot = bytes;
+	luaL_Buffer b;
+
+	luaL_buffinit(L, &b);
+	while ((dot = memchr(dot, '.', (size_t)(end - dot))) != NULL) {
+		if (dot == bytes ? state == START : dot[-1] == '\n' &&
+		    (dot - bytes == 1 ? state == CR : dot[-2] == '\r')) {
+			luaL_addlstring(&b, from, (size_t)(dot - from));
+			luaL_addchar(&b, '.');
+			from = dot;
+		}
+		dot++;
+	}
+	luaL_addlstring(&b, from, (size_t)(end - from));
+	luaL_pushresult(&b);
+	if (length > 0) {
+		int aftercr = length == 1 ? state == CR : end[-2] == '\r';
+
+		state = end[-1] == '\r' ? CR :
+		    end[-1] == '\n' && aftercr ? START : MID;
+	}
+	lua_pushstring(L, names[state]);
+	return 2;
+}
+
+/* The length of the UTF-8 sequence at s (RFC 3629) and its character, or 0
+ * where there is none: stray, overlong, surrogate, cut off. */
+static size_t
+decode(const unsigned char *s, size_t length, uint32_t *character)
+{
+	static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+	uint32_t c = s[0];
+	size_t size, i;
+
+	if (c < 0x80) {
+		*character = c;
+		return 1;
+	}
+	size = c >= 0xf0 ? 4 : c >= 0xe0 ? 3 : 2;
+	if (c < 0xc2 || c > 0xf4 || length < size)
+		return 0;
+	c &= 0xff >> (size + 1);
+	for (i = 1; i < size; i++) {
+		if ((s[i] & 0xc0) != 0x80)
+			return 0;
+		c = c << 6 | (s[i] & 0x3f);
+	}
+	if (c < least[size] || c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff))
+		return 0;
+	*character = c;
+	return size;
+}
+
+static int
+is_control(uint32_t c)
+{
+	return c < 0x20 || (c >= 0x7f && c <= 0x9f);
+}
+
+/* Characters that break the line or turn its direction: what is shown would
+ * not be what was sent. */
+static int
+is_deceptive(uint32_t c)
+{
+	return c == 0x061c || c == 0x200e || c == 0x200f ||
+	    (c >= 0x2028 && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069);
+}
+
+static void
+add_hex(luaL_Buffer *b, const unsigned char *s, size_t size)
+{
+	static const char digits[] = "0123456789abcdef";
+
+	for (; size > 0; s++, size--) {
+		luaL_addlstring(b, "\\x", 2);
+		luaL_addchar(b, digits[*s >> 4]);
+		luaL_addchar(b, digits[*s & 15]);
+	}
+}
+
+/* Adds the short escape of s[0], if it has one. */
+static int
+add_short(luaL_Buffer *b, const unsigned char *s, size_t length)
+{
+	char letter;
+
+	switch (*s) {
+	case '\r': letter = 'r'; break;
+	case '\n': letter = 'n'; break;
+	case '\t': letter = 't'; break;
+	case '\\': letter = '\\'; break;
+	case '\0':
+		/* Before a digit it would read as another number. */
+		if (length > 1 && s[1] >= '0' && s[1] <= '9')
+			return 0;
+		letter = '0';
+		break;
+	default:
+		return 0;
+	}
+	luaL_addchar(b, '\\');
+	luaL_addchar(b, letter);
+	return 1;
+}
+
+/* line.escape(bytes) → a printable form on one line, which Lua reads as the
+ * same bytes: \r \n \t \0 \\ \xHH; valid UTF-8 stays, unless it is a control,
+ * a line separator or turns the direction of text. */
+static int
+line_escape(lua_State *L)
+{
+	size_t length, size;
+	const unsigned char *s =
+	    (const unsigned char *)luaL_checklstring(L, 1, &length);
+	uint32_t c;
+	luaL_Buffer b;
+
+	luaL_buffinitsize(L, &b, length);
+	for (; length > 0; s += size, length -= size) {
+		size = decode(s, length, &c);
+		if (size == 0)
+			add_hex(&b, s, size = 1);
+		else if (c < 0x80 && add_short(&b, s, length))
+			continue;
+		else if (is_control(c) || is_deceptive(c))
+			add_hex(&b, s, size);
+		else
+			luaL_addlstring(&b, (const char *)s, size);
+	}
+	luaL_pushresult(&b);
+	return 1;
+}
+
+/* line.visible(bytes) → bytes that a terminal may be given: control bytes but
+ * CR, LF and TAB become \xHH (ESC, NUL, DEL; C1 as UTF-8 or as stray bytes),
+ * every other byte stays. A UTF-8 sequence cut by the end of a chunk may come
+ * out as \xHH, never as a control. */
+static int
+line_visible(lua_State *L)
+{
+	size_t length, size;
+	const unsigned char *s =
+	    (const unsigned char *)luaL_checklstring(L, 1, &length);
+	uint32_t c;
+	luaL_Buffer b;
+
+	luaL_buffinitsize(L, &b, length);
+	for (; length > 0; s += size, length -= size) {
+		size = decode(s, length, &c);
+		if (size == 0) {
+			c = *s;
+			size = 1;
+		}
+		if (is_control(c) && c != '\r' && c != '\n' && c != '\t')
+			add_hex(&b, s, size);
+		else
+			luaL_addlstring(&b, (const char *)s, size);
+	}
+	luaL_pushresult(&b);
+	return 1;
+}
+
+static const luaL_Reg functions[] = {
+	{"find", line_find},
+	{"crlf", line_crlf},
+	{"stuff", line_stuff},
+	{"escape", line_escape},
+	{"visible", line_visible},
+	{NULL, NULL},
+};
+
+SMTPTEST_OPEN LUAMOD_API int
+luaopen_smtptest_core_line(lua_State *L)
+{
+	luaL_newlib(L, functions);
+	return 1;
+}

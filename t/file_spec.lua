@@ -1,0 +1,292 @@
+local file = require "smtptest.core.file"
+local socket = require "smtptest.core.socket"
+local process = require "smtptest.core.process"
+local poll = require "smtptest.core.poll"
+local child = require "child"
+
+describe("a file", function()
+	local path
+	before_each(function() path = os.tmpname() end)
+	after_each(function() os.remove(path) end)
+
+	it("is written, appended to and read", function()
+		local f = assert(file.open(path, "w"))
+		assert.equal(5, f:write("hello"))
+		assert.equal(3, f:write("abcdef", 2, 4))
+		assert.equal(0, f:write("abc", 4))
+		assert.equal(0, f:write(""))
+		assert.equal(8, f:size())
+		f:close()
+		f = assert(file.open(path, "a"))
+		f:write("\0\xff")
+		f:close()
+		f = assert(file.open(path, "r"))
+		assert.equal("hel", f:read(3))
+		assert.equal("lobcd\0\xff", f:read(100000))
+		local bytes, message, code = f:read(1)
+		assert.is_nil(bytes)
+		assert.equal("end of file", message)
+		assert.equal("EOF", code)
+		f:close()
+		f = assert(file.open(path, "w"))
+		assert.equal(0, f:size())
+		f:close()
+	end)
+
+	it("is read by default", function()
+		local f <close> = assert(file.open(path))
+		assert.equal("EBADF", select(3, f:write("x")))
+		assert.equal("EOF", select(3, f:read(1)))
+	end)
+
+	it("is made for everybody, less the umask", function()
+		os.remove(path)
+		local shell <close> = process.spawn {argv = {"sh", "-c", "umask"}, stdin = "null"}
+		local umask = tonumber(shell:stdout():read(100), 8)
+		local f <close> = assert(file.open(path, "w"))
+		f:write("x")
+		local stat <close> = process.spawn {argv = {"stat", "-c", "%a", path}, stdin = "null"}
+		assert.equal(0x1b6 & ~umask, tonumber(stat:stdout():read(100), 8))
+	end)
+
+	it("that cannot be opened has a reason with its name", function()
+		local cases = {
+			{"/nonexistent/file", "r", "open /nonexistent/file: No such file or directory", "ENOENT"},
+			{"/nonexistent/file", "w", "open /nonexistent/file: No such file or directory", "ENOENT"},
+			{"", "r", "open : No such file or directory", "ENOENT"},
+			{"/", "w", "open /: Is a directory", "EISDIR"},
+			{path .. "/x", "r", "open " .. path .. "/x: Not a directory", "ENOTDIR"},
+			{path .. "\0x", "r", "open " .. path .. ": Invalid argument", "EINVAL"},
+		}
+		for _, case in ipairs(cases) do
+			local f, message, code = file.open(case[1], case[2])
+			assert.is_nil(f)
+			assert.equal(case[3], message)
+			assert.equal(case[4], code)
+		end
+	end)
+
+	it("may be a folder, until it is read", function()
+		local f <close> = assert(file.open("/"))
+		local bytes, message, code = f:read(1)
+		assert.is_nil(bytes)
+		assert.equal("read: Is a directory", message)
+		assert.equal("EISDIR", code)
+		assert.is_nil(f:size())
+	end)
+
+	it("is removed", function()
+		assert.is_true(file.unlink(path))
+		local ok, message, code = file.unlink(path)
+		assert.is_nil(ok)
+		assert.equal("unlink " .. path .. ": No such file or directory", message)
+		assert.equal("ENOENT", code)
+		assert.equal("EINVAL", select(3, file.unlink(path .. "\0")))
+	end)
+
+	it("is always ready, also at its end", function()
+		local f <close> = assert(file.open(path))
+		assert.is_true(f:ready())
+		assert.is_false(f:isatty())
+	end)
+
+	it("reports a full device", function()
+		local f = file.open("/dev/full", "w")
+		if not f then
+			pending("there is no /dev/full here")
+			return
+		end
+		local count, message, code = f:write("x")
+		assert.is_nil(count)
+		assert.equal("write: No space left on device", message)
+		assert.equal("ENOSPC", code)
+	end)
+end)
+
+describe("a pipe", function()
+	it("is ready when there is something or the end", function()
+		local reader, writer = file.pipe()
+		assert.is_false(reader:ready())
+		assert.is_false(reader:ready(0.001))
+		assert.is_false(reader:ready(0))
+		writer:write("x")
+		assert.is_true(reader:ready())
+		assert.is_true(reader:ready(-1))
+		assert.is_true(reader:ready(math.huge))
+		assert.equal("x", reader:read(10))
+		assert.is_nil(reader:size())
+		writer:close()
+		assert.is_true(reader:ready())
+		assert.equal("EOF", select(3, reader:read(10)))
+	end)
+
+	it("whose reader is gone is a failure, not a signal", function()
+		local reader, writer = file.pipe()
+		reader:close()
+		for _ = 1, 2 do
+			local count, message, code = writer:write("x")
+			assert.is_nil(count)
+			assert.equal("write: Broken pipe", message)
+			assert.equal("EPIPE", code)
+		end
+	end)
+
+	it("takes all that is written, however often the kernel stops", function()
+		local wc <close> = assert(process.spawn {argv = {"wc", "-c"}, stderr = "inherit"})
+		assert.equal(1000000, wc:stdin():write(("x"):rep(1000000)))
+		wc:stdin():close()
+		assert.equal(1000000, tonumber(wc:stdout():read(100)))
+	end)
+end)
+
+describe("a descriptor that we did not open", function()
+	it("is used and never closed", function()
+		local a, b = socket.pair()
+		local f = assert(file.fromfd(a:fd()))
+		assert.equal(a:fd(), f:fd())
+		f:write("x")
+		assert.equal("x", b:read(1))
+		f:close()
+		f = assert(file.fromfd(a:fd()))
+		assert.truthy(f)
+		f = nil
+		collectgarbage()
+		assert.is_nil(f)
+		assert.equal(1, a:write("y"))
+	end)
+
+	it("may be non-blocking: it is read and written blocking all the same", function()
+		-- dd switches what it shares with us, as a shell's neighbour would.
+		local p <close> = child.run [[
+			local file = require "smtptest.core.file"
+			local process = require "smtptest.core.process"
+local child = require "child"
+			local child = require "child"
+			local dd = {"dd", "count=0", "status=none", "iflag=nonblock", "oflag=nonblock"}
+			assert(child.wait(assert(process.spawn {argv = dd,
+				stdin = "inherit", stdout = "inherit", stderr = "inherit"})) == "exit")
+			local input, output = file.fromfd(0), file.fromfd(1)
+			assert(not input:ready())
+			assert(output:write(("x"):rep(1000000)))
+			assert(output:write(assert(input:read(100))))
+		]]
+		local got = ""
+		while #got < 1000000 do
+			got = got .. assert(p:stdout():read(50000))
+		end
+		p:stdin():write("yes")
+		assert.equal("yes", p:stdout():read(100))
+		assert.same({"exit", 0}, {child.wait(p)})
+	end)
+
+	it("must be open", function()
+		for _, fd in ipairs {-1, 1 << 20, 1 << 40} do
+			local f, message, code = file.fromfd(fd)
+			assert.is_nil(f)
+			assert.equal("fromfd: Bad file descriptor", message)
+			assert.equal("EBADF", code)
+		end
+	end)
+end)
+
+describe("the life of a file", function()
+	it("ends once, and leaves a failure for whoever uses it later", function()
+		for _, f in ipairs {file.open("/dev/null"), file.fromfd(1)} do
+			assert.is_true(f:close())
+			assert.is_true(f:close())
+			assert.is_nil(f:fd())
+			for name, arguments in pairs {read = {1}, write = {"x"}, ready = {}, size = {},
+				isatty = {}} do
+				local value, message, code = f[name](f, table.unpack(arguments))
+				assert.is_nil(value, name)
+				assert.equal("closed", message, name)
+				assert.equal("EBADF", code, name)
+			end
+		end
+	end)
+
+	it("ends with its scope and with its last reference", function()
+		local reader
+		do
+			local r, writer <close> = file.pipe()
+			reader = r
+			assert.truthy(writer:fd())
+		end
+		assert.equal("EOF", select(3, reader:read(1)))
+		local writer
+		reader, writer = file.pipe()
+		assert.truthy(writer)
+		writer = nil
+		collectgarbage()
+		assert.is_nil(writer)
+		assert.equal("EOF", select(3, reader:read(1)))
+	end)
+
+	it("raises for another self and for wrong arguments", function()
+		local f <close> = file.open("/dev/null")
+		for _, name in ipairs {"read", "write", "ready", "size", "isatty", "fd", "close"} do
+			assert.is_false(pcall(f[name], {}, 1), name)
+			assert.is_false(pcall(f[name], (socket.pair()), 1), name)
+		end
+		for _, call in ipairs {
+			function() f:read() end, function() f:read(0) end,
+			function() f:read(1 << 40) end, function() f:write() end,
+			function() f:write({}) end, function() f:write("x", 0) end,
+			function() f:write("x", 1, -1) end, function() f:ready("x") end,
+			function() f:ready(0 / 0) end, function() file.open() end,
+			function() file.open("x", "rw") end, function() file.fromfd("x") end,
+			function() file.unlink() end, function() file.username("root") end,
+		} do
+			assert.is_false(pcall(call))
+		end
+	end)
+end)
+
+describe("the process", function()
+	it("knows its user and its number", function()
+		local id <close> = process.spawn {argv = {"id", "-ru"}, stdin = "null"}
+		assert.equal(file.getuid(), tonumber(id:stdout():read(100)))
+		local shell <close> = process.spawn {argv = {"sh", "-c", "echo $PPID"}, stdin = "null"}
+		assert.equal(file.getpid(), tonumber(shell:stdout():read(100)))
+	end)
+
+	it("knows a user's name, where there is one", function()
+		assert.equal("root", file.username(0))
+		for _, uid in ipairs {4294967294 - 7, -1 << 40, 1 << 40} do
+			local name, message, code = file.username(uid)
+			assert.is_nil(name)
+			assert.equal("no user name for uid " .. uid, message)
+			assert.equal("ENOENT", code)
+		end
+	end)
+
+	it("becomes a daemon: without terminal or streams, in the same folder", function()
+		local path = os.tmpname()
+		os.remove(path)
+		local listener <close> = assert(socket.listen {family = "unix", path = path})
+		local p <close> = child.run(([[
+			local file = require "smtptest.core.file"
+			local socket = require "smtptest.core.socket"
+			io.write("once")
+			local before = file.getpid()
+			assert(file.daemon())
+			local s = assert(socket.connect {family = "unix", path = %q})
+			local ps = io.popen("unset LD_PRELOAD; ps -o pid=,sid=,tty= -p " .. file.getpid())
+			local pid, sid, tty = ps:read("n", "n", "l")
+			s:write(table.concat({tostring(before ~= pid), tostring(pid == sid),
+				tostring(tty):match("%%S+"), tostring(file.fromfd(0):read(1)),
+				tostring(file.fromfd(1):write("x")), os.getenv("PWD")}, " "))
+			io.stdout:write("never seen")
+		]]):format(path))
+		assert.same({"exit", 0}, {child.wait(p)})
+		-- The daemon let go of our pipe.
+		assert.equal("once", child.all(p:stdout()))
+		local set <close> = poll.new()
+		set:add(listener:fd(), "level")
+		set:want(listener:fd(), "r")
+		assert.equal(1, set:wait(30, {}))
+		os.remove(path)
+		local report = file.fromfd(assert(listener:accept()):detach())
+		assert.equal("true true ? nil 1 " .. os.getenv("PWD"), child.all(report))
+	end)
+end)
