@@ -254,9 +254,7 @@ saslconn_reason(struct conn *c)
 	const char *rest;
 
 	/* These two say it better than the detail, and are known words. */
-	if (c->status == SASL_NOMECH || c->status == SASL_TOOWEAK)
-		return plain;
-	if (!text)
+	if (!text || c->status == SASL_NOMECH || c->status == SASL_TOOWEAK)
 		return plain;
 	if (strncmp(text, "SASL(", 5) == 0 && (rest = strstr(text, "): "))) {
 		int number = atoi(text + 5);
@@ -264,6 +262,9 @@ saslconn_reason(struct conn *c)
 		text = skip(rest + 3, sasl_errstring(number, NULL, NULL));
 		text = skip(text, plain);
 	}
+	/* Left over from a question of libsasl's, not the reason. */
+	if (strncmp(text, "Unable to find a callback", 25) == 0)
+		return plain;
 	return *text ? text : plain;
 }
 

@@ -1,5 +1,6 @@
 /* What Lua may ask a TLS layer: what was agreed on, who the peer is, what was
  * wrong with it. */
+#include <openssl/ec.h>
 #include <openssl/err.h>
 #include <openssl/x509.h>
 #include <string.h>
@@ -34,16 +35,20 @@ set_integer(lua_State *L, const char *key, lua_Integer value)
 	lua_setfield(L, -2, key);
 }
 
-/* The key exchange's group; also of TLS 1.2 with an elliptic curve. */
+/* The key exchange's group, as the groups option names it; also of TLS 1.2 with
+ * an elliptic curve. */
 static const char *
 group_name(SSL *ssl)
 {
 	int nid = (int)SSL_get_negotiated_group(ssl);
+	const char *nist;
 
 	if (nid == NID_undef)
 		return NULL;
-	return nid & TLSEXT_nid_unknown ?
-	    SSL_group_to_name(ssl, nid) : OBJ_nid2sn(nid);
+	if (nid & TLSEXT_nid_unknown)
+		return SSL_group_to_name(ssl, nid);
+	nist = EC_curve_nid2nist(nid);
+	return nist != NULL ? nist : OBJ_nid2sn(nid);
 }
 
 /* layer:info() → {protocol="TLSv1.3", cipher="TLS_AES_256_GCM_SHA384",

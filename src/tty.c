@@ -58,7 +58,7 @@ tty_loud(struct tty *t)
 }
 
 static int
-tty_quiet(struct tty *t)
+tty_quiet(struct tty *t, int action)
 {
 	struct termios now;
 
@@ -74,7 +74,7 @@ tty_quiet(struct tty *t)
 	quiet.fd = t->fd;
 	quiet.off = 1;
 	now.c_lflag &= ~(tcflag_t)ECHO;
-	while (tcsetattr(t->fd, TCSAFLUSH, &now) < 0)
+	while (tcsetattr(t->fd, action, &now) < 0)
 		if (errno != EINTR) {
 			quiet.off = 0;
 			return -1;
@@ -104,9 +104,9 @@ tty_isatty(lua_State *L)
 	return 1;
 }
 
-/* tty:echo(false) → true: switches the echo off and throws away what was typed
- * before, which was echoed; tty:echo(true) → true: puts back what was there.
- * EBUSY: another terminal's echo is off. */
+/* tty:echo(false[, keep]) → true: switches the echo off and, unless keep is true,
+ * throws away what was typed before, which was echoed; tty:echo(true) → true:
+ * puts back what was there. EBUSY: another terminal's echo is off. */
 static int
 tty_echo(lua_State *L)
 {
@@ -115,7 +115,8 @@ tty_echo(lua_State *L)
 	luaL_checktype(L, 2, LUA_TBOOLEAN);
 	if (t->fd < 0)
 		return fail_closed(L);
-	if ((lua_toboolean(L, 2) ? tty_loud(t) : tty_quiet(t)) < 0)
+	if ((lua_toboolean(L, 2) ? tty_loud(t) :
+	    tty_quiet(t, lua_toboolean(L, 3) ? TCSADRAIN : TCSAFLUSH)) < 0)
 		return fail(L, "tcsetattr", errno);
 	lua_pushboolean(L, 1);
 	return 1;

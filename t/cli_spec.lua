@@ -246,9 +246,10 @@ describe("a script", function()
 	end)
 
 	it("whose output nobody could write has failed", function()
-		local status = shell(command { "-e", "io.write 'x'" } .. " >/dev/full 2>" .. path "err")
+		local script = "io.stdout:setvbuf 'full' io.write 'x' return nil"
+		local status = shell(command { "-e", script } .. " >/dev/full 2>" .. path "err")
 		assert.same({ 1, "failure: stdout: No space left on device\n" }, { status, read "err" })
-		status = shell(command { "-e", "io.write 'x' return 5" } .. " >/dev/full 2>" .. path "err")
+		status = shell(command { "-e", (script:gsub("nil", "5")) } .. " >/dev/full 2>" .. path "err")
 		assert.equal(5, status)
 	end)
 
@@ -257,7 +258,7 @@ describe("a script", function()
 		shell(([[
 			cd %s; mkfifo gone
 			{ trap '' PIPE; cd "$OLDPWD"; %s <%s/gone 2>%s/err; echo $? >%s/out; } | { exec <&-; echo >gone; }
-		]]):format(folder, command { "-e", "io.read() io.write 'x'" }, folder, folder, folder))
+		]]):format(folder, command { "-e", "io.read() io.stdout:setvbuf 'full' io.write 'x'" }, folder, folder, folder))
 		assert.same({ "0\n", "" }, { read "out", read "err" })
 	end)
 end)

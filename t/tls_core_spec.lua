@@ -435,6 +435,20 @@ describe("the certificate of a client", function()
 		end)
 	end
 
+	it("is remembered in a resumed session", function()
+		local stored
+		local contexts = {client = identity(), server = server_context{cafile = lab.path "ca.pem",
+			verify_client = "require"}}
+		for round = 1, 2 do
+			local client, server = connected(nil, {session = stored}, contexts)
+			assert.equal(round == 2, server:info().resumed)
+			assert.is_true(server:info().verified)
+			assert.equal("/O=Lab/CN=client", cert.parse(server:peer()[1]).subject)
+			send(server, client, "x")
+			stored = client:sessions()[1]
+		end
+	end)
+
 	it("is missed during the handshake of TLS 1.2", function()
 		local server = server_context{verify_client = "require", max_version = "1.2"}:server()
 		local mine, yours = shake(client_context():client{}, server)
@@ -515,7 +529,7 @@ describe("a handshake", function()
 		assert.equal("TLS_CHACHA20_POLY1305_SHA256", info.cipher)
 		assert.equal(256, info.bits)
 		assert.equal(256, info.algbits)
-		assert.equal("secp384r1", info.group)
+		assert.equal("P-384", info.group)
 		assert.equal("other", info.alpn)
 		assert.is_nil(info.sni)
 		info = connected(nil, {}, {server = server, client = client_context{max_version = "1.2",
@@ -582,6 +596,59 @@ describe("a handshake", function()
 		assert.equal(bytes, server:channel_binding "tls-server-end-point")
 		assert.equal(cert.parse(client:peer()[1]).fingerprint,
 			(bytes:gsub(".", function(c) return ("%02x"):format(c:byte()) end)))
+	end)
+end)
+
+describe("tls-unique", function()
+	local function hex(bytes)
+		return (bytes:gsub(".", function(c) return ("%02x"):format(c:byte()) end))
+	end
+
+	-- The handshake messages in records, up to the first change of cipher.
+	local function messages(bytes)
+		local list, at = {}, 1
+		while bytes:byte(at) == 22 do
+			local body, after = (">s2"):unpack(bytes, at + 3)
+			list[#list + 1], at = body, after
+		end
+		assert(bytes:byte(at) == 20)
+		return table.concat(list)
+	end
+
+	-- RFC 5246 section 7.4.9, computed by the openssl program; sends all there is.
+	local function finished(client, server, label)
+		lab.write("secrets", "")
+		local seen = ""
+		repeat
+			client:handshake()
+			local up = client:drain()
+			server:feed(up)
+			server:handshake()
+			local down = server:drain()
+			client:feed(down)
+			seen = seen .. up .. down
+		until up .. down == ""
+		local secret = lab.read "secrets":match "CLIENT_RANDOM %x+ (%x+)"
+		local path = lab.write("messages", messages(seen))
+		local digest <close> = assert(io.popen("openssl dgst -sha256 -r " .. path))
+		local prf <close> = assert(io.popen(("openssl kdf -keylen 12 -kdfopt digest:SHA256 -kdfopt " ..
+			"hexsecret:%s -kdfopt hexseed:%s%s TLS1-PRF"):format(secret, hex(label),
+			digest:read "a":match "^%x+")))
+		return (prf:read "a":gsub("[:%s]", ""):lower())
+	end
+
+	it("is the first Finished: the client's, but the server's when resumed", function()
+		local context = client_context{max_version = "1.2", keylog = lab.path "secrets",
+			ciphers = "ECDHE-ECDSA-AES128-GCM-SHA256"}
+		local server_side, stored = server_context(), nil
+		for _, label in ipairs{"client finished", "server finished"} do
+			local client, server = context:client{session = stored}, server_side:server()
+			local expected = finished(client, server, label)
+			assert.equal(label == "server finished", client:info().resumed)
+			assert.equal(expected, hex(client:channel_binding "tls-unique"))
+			assert.equal(expected, hex(server:channel_binding "tls-unique"))
+			stored = client:sessions()[1]
+		end
 	end)
 end)
 

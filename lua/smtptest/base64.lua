@@ -11,8 +11,11 @@ for i = 0, 63 do
 end
 
 -- Two digits at a time halve the work.
-local pair = {}
-for i = 0, 4095 do pair[i] = digit[i >> 6] .. digit[i & 63] end
+local pair = setmetatable({}, { __index = function(self, i)
+	local text = digit[i >> 6] .. digit[i & 63]
+	self[i] = text
+	return text
+end })
 
 --- Encodes bytes.
 -- @return text without line breaks

@@ -217,6 +217,8 @@ local function session(plan, mode, program)
 		return status
 	end
 	local caught = catch_signals()
+	-- What is written is seen at once, and before what stderr says next.
+	io.stdout:setvbuf "no"
 	require "smtptest".options = plan
 	_G.arg = table.move(mode.args, 1, #mode.args, 1, { [0] = name })
 

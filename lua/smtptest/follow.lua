@@ -1,25 +1,12 @@
 --- follow: reads along with the bytes of a session that somebody else drives, to know where commands and replies are.
 
+local core = require "smtptest.core.line"
 local reply = require "smtptest.reply"
 
 local follow = {}
 
 -- Of a line longer than this only its beginning is kept: enough to know what it is.
 local HEAD = 65536
-
-local function lines(self, bytes, each)
-	local position = 1
-	while true do
-		local lf = bytes:find("\n", position, true)
-		local piece = bytes:sub(position, lf)
-		if #self.line < HEAD then self.line = self.line .. piece end
-		if not lf then return end
-		local text = self.line
-		self.line = ""
-		each(self, text)
-		position = lf + 1
-	end
-end
 
 local Replies = {}
 Replies.__index = Replies
@@ -31,17 +18,27 @@ function follow.replies(each)
 end
 
 local function reply_line(self, text)
-	if self.size < HEAD then self.parts[#self.parts + 1] = text end
+	local ends = reply.ends(text)
+	if ends or self.size < HEAD then self.parts[#self.parts + 1] = text end
 	self.size = self.size + #text
-	if not reply.ends(text) then return end
-	local answer = reply.new(table.concat(self.parts) .. (self.size > HEAD and text or ""))
+	if not ends then return end
+	local answer = reply.new(table.concat(self.parts))
 	self.parts, self.size = {}, 0
 	self.each(answer)
 end
 
 --- Takes the next bytes of the server.
 function Replies:feed(bytes)
-	return lines(self, bytes, reply_line)
+	local position = 1
+	while true do
+		local lf = bytes:find("\n", position, true)
+		if #self.line < HEAD then self.line = self.line .. bytes:sub(position, lf) end
+		if not lf then return end
+		local text = self.line
+		self.line = ""
+		reply_line(self, text)
+		position = lf + 1
+	end
 end
 
 local Commands = {}
@@ -51,32 +48,53 @@ Commands.__index = Commands
 -- `last` is the last complete command in upper case; `data` is true inside message data; `count` is how many replies
 -- the lines so far ask for.
 function follow.commands()
-	return setmetatable({ line = "", last = "", data = false, count = 0 }, Commands)
+	return setmetatable({ line = "", last = "", data = false, at_start = true, count = 0 }, Commands)
 end
 
 local function command_line(self, text)
-	text = text:gsub("\r?\n$", "")
-	if self.data then
-		if text == "." then
-			self.data = false
-			self.count = self.count + 1
-		end
-		return
-	end
 	self.count = self.count + 1
 	self.last = text:upper():gsub("%s+$", "")
 	if self.last == "DATA" then self.data = true end
 end
 
+-- Where message data ends in bytes from position on; nil when it goes on. A line that may be the beginning of the end is
+-- kept for the next time.
+local function data_end(self, bytes, position)
+	local at_start = self.at_start
+	while true do
+		local dot = core.find(bytes, ".", position, at_start)
+		if not dot then break end
+		local after = bytes:match("^%.\r?\n()", dot)
+		if after then return after end
+		if bytes:find("^%.\r?$", dot) then
+			self.line, self.at_start = bytes:sub(dot), true
+			return nil
+		end
+		position, at_start = dot + 1, false
+	end
+	self.at_start = bytes:sub(-1) == "\n"
+	return nil
+end
+
 --- Takes the next bytes of the client.
 function Commands:feed(bytes)
-	-- Message data is followed by its end only, which is quicker to find.
-	if self.data and self.line == "" and #bytes > 4096 and not bytes:find("\n.\r\n", 1, true)
-		and not bytes:find("\n.\n", 1, true) and not bytes:find("^%.\r?\n") then
-		self.line = bytes:sub(-512):match("\n([^\n]*)$") or "-"
-		return
+	if self.data and self.line ~= "" then
+		bytes, self.line = self.line .. bytes, ""
 	end
-	return lines(self, bytes, command_line)
+	local position, n = 1, #bytes
+	while position <= n do
+		if self.data then
+			local after = data_end(self, bytes, position)
+			if not after then return end
+			self.data, self.count, position = false, self.count + 1, after
+		else
+			local lf = bytes:find("\n", position, true)
+			if #self.line < HEAD then self.line = self.line .. bytes:sub(position, lf) end
+			if not lf then return end
+			command_line(self, self.line)
+			self.line, self.at_start, position = "", true, lf + 1
+		end
+	end
 end
 
 --- The server refused DATA: what followed were commands.
@@ -86,7 +104,7 @@ end
 
 --- Whether the line now begun has a beginning but no end.
 function Commands:unfinished()
-	return self.line ~= ""
+	return self.line ~= "" or self.data and not self.at_start
 end
 
 --- Whether the client has said QUIT, as its last command.

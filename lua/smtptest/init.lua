@@ -2,10 +2,11 @@
 
 local embed = require "smtptest.core.embed"
 local file = require "smtptest.core.file"
-local explain = require "smtptest.explain"
 local failure = require "smtptest.failure"
 local options = require "smtptest.options"
+local output = require "smtptest.output"
 local plans = require "smtptest.plan"
+local prompt = require "smtptest.prompt"
 local session = require "smtptest.session"
 local transcript = require "smtptest.transcript"
 local transport = require "smtptest.transport"
@@ -16,11 +17,10 @@ local smtptest = {
 	open = session.open,
 	wrap = session.wrap,
 	wants_auth = session.wants_auth,
-	message = require "smtptest.message".new,
-	prompt = require "smtptest.prompt".ask,
-	write = require "smtptest.output".write,
-	explain = explain.event,
-	hexdump = explain.hexdump,
+	prompt = prompt.ask,
+	hush = prompt.hush,
+	write = output.write,
+	ask = output.ask,
 	task = require "smtptest.task",
 	base64 = require "smtptest.base64",
 	sasl = require "smtptest.sasl",
@@ -45,15 +45,29 @@ function smtptest.plan(changes, base)
 	return plans.new(changes or {}, base or smtptest.options, 2)
 end
 
+--- What an event means, in words: lines that begin with "# ", or "".
+function smtptest.explain(event)
+	return require "smtptest.explain".event(event)
+end
+
+--- The bytes of an event as a hexadecimal dump.
+function smtptest.hexdump(event)
+	return require "smtptest.explain".hexdump(event)
+end
+
 --- The printable form of an event's bytes: secrets replaced.
 function smtptest.mask(event)
 	return transcript.masked(event.bytes, event.secret)
 end
 
 --- Whether a caught value is the error object of a session.
--- @param code  only with this code
-function smtptest.failed(value, code)
-	return failure.is(value) and (code == nil or value.code == code)
+-- @param ...  codes: only with one of these
+function smtptest.failed(value, ...)
+	if not failure.is(value) then return false end
+	for i = 1, select("#", ...) do
+		if value.code == select(i, ...) then return true end
+	end
+	return select("#", ...) == 0
 end
 
 --- A listening UNIX socket, for Session.interact{input=}; the path is removed when it is closed.
@@ -61,6 +75,11 @@ function smtptest.listener(path)
 	local listener, message, code = transport.listen(path)
 	if not listener then error(failure.new { op = "listen", message = path .. ": " .. message, code = code }, 0) end
 	return listener
+end
+
+--- Makes a message: smtptest.message.
+function smtptest.message(fields)
+	return require "smtptest.message".new(fields)
 end
 
 --- The message that a plan asks to send.
@@ -75,10 +94,14 @@ end
 function smtptest.daemonize(pidfile)
 	local ok, message = file.daemon()
 	if not ok then error(message, 0) end
-	if pidfile then
-		local handle <close> = assert(io.open(pidfile, "w"))
-		handle:write(file.getpid())
-	end
+	if pidfile then smtptest.pidfile(pidfile) end
+end
+
+--- Writes the number of this process to a file.
+function smtptest.pidfile(path)
+	local handle <close>, message = io.open(path, "w")
+	if not handle then error(failure.new { op = "pidfile", code = "ENOENT", message = message }, 0) end
+	handle:write(file.getpid())
 end
 
 -- `options`: the plan made from the command line; in plain Lua from SMTPTEST_FLAGS, made when somebody looks.

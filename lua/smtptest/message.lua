@@ -44,13 +44,9 @@ local PADDING = ("smtptest "):rep(8):sub(1, 70) .. "\r\n"
 local function padded(text, size)
 	local missing = size - #text
 	if missing <= 0 then return text end
-	if missing == 1 then return text:gsub("\r\n$", " \r\n") end
-	local whole = missing // #PADDING
-	local rest = missing - whole * #PADDING
-	if rest == 1 then
-		whole, rest = whole - 1, rest + #PADDING
-		if whole < 0 then whole, rest = 0, missing end
-	end
+	if missing == 1 then return text:sub(-2) == "\r\n" and text:sub(1, -3) .. " \r\n" or text .. " " end
+	local whole, rest = missing // #PADDING, missing % #PADDING
+	if rest == 1 then whole, rest = whole - 1, rest + #PADDING end
 	return text .. PADDING:rep(whole) .. (rest > 0 and ("x"):rep(rest - 2) .. "\r\n" or "")
 end
 

@@ -2,6 +2,7 @@
 
 local core = require "smtptest.core.line"
 local file = require "smtptest.core.file"
+local prompt = require "smtptest.prompt"
 local transcript = require "smtptest.transcript"
 
 local output = {}
@@ -12,13 +13,25 @@ local terminal
 -- they would do there).
 -- @param ...  strings
 -- @return true; raises when nobody reads any more
-function output.write(...)
+function output.write(first, ...)
 	if terminal == nil then terminal = file.fromfd(1):isatty() end
-	local text = table.concat { ... }
+	local text = ... and table.concat { first, ... } or first
 	local ok, message = io.stdout:write(terminal and core.visible(text) or text)
 	if ok then ok, message = io.stdout:flush() end
 	if not ok then error("standard output: " .. message, 0) end
 	return true
+end
+
+--- Asks on standard output and reads the answer from the controlling terminal, or, without one, from standard input.
+-- @param text  the question
+-- @param what  what is asked for: without an answer it is "no WHAT given"
+-- @param echo  true: what is typed is shown
+-- @return answer | nil, message, INTERACT CANCELED
+function output.ask(text, what, echo)
+	output.write(text)
+	local answer, message, code = prompt.ask("", { echo = echo or false, stdin = true })
+	if answer or code == "CANCELED" then return answer, message, code end
+	return nil, ("no %s given"):format(what), "INTERACT"
 end
 
 local MARKS = { send = "C", receive = "S" }

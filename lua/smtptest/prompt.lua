@@ -6,7 +6,10 @@ local task = require "smtptest.task"
 
 local prompt = {}
 
+local hushed        -- the terminal whose echo is off until a secret has been asked for
+
 local function wait_readable(handle)
+	if handle:ready(0) then return true end
 	local source, message, code = task.source(handle:fd(), "level")
 	if not source then return nil, message, code end
 	local ok
@@ -34,18 +37,15 @@ local function first_line(handle)
 end
 
 local function from_terminal(terminal, text, echo)
-	-- Nobody can look over the shoulder of one who typed ahead: that is thrown away, too.
-	if not echo then terminal:echo(false) end
+	local quiet = not echo and terminal ~= hushed
+	if quiet then terminal:echo(false) end
+	if echo and terminal == hushed then terminal:echo(true) end
 	terminal:write(text)
-	local ok, message, code = wait_readable(terminal)
-	local answer
-	if ok then answer, message, code = terminal:read(65536) end
-	if not echo then
-		terminal:echo(true)
-		terminal:write("\n")
-	end
-	if not answer then return nil, message, code end
-	return (answer:gsub("\r?\n.*$", ""))
+	local answer, message, code = first_line(terminal)
+	if not echo then terminal:write("\n") end
+	if quiet then terminal:echo(true) end
+	if echo and terminal == hushed then terminal:echo(false, true) end
+	return answer, message, code
 end
 
 --- Asks.
@@ -55,10 +55,37 @@ end
 -- @return answer without its line end | nil, message, ENXIO (no terminal) EOF CANCELED
 function prompt.ask(text, options)
 	options = options or {}
+	local echo = options.echo ~= false
+	if hushed then return from_terminal(hushed, text, echo) end
 	local terminal <close>, message, code = tty.open()
-	if terminal then return from_terminal(terminal, text, options.echo ~= false) end
+	if terminal then return from_terminal(terminal, text, echo) end
 	if not options.stdin then return nil, message, code end
 	return first_line(file.fromfd(0))
+end
+
+local Hush = {}
+Hush.__index = Hush
+
+--- Puts the echo back. Idempotent.
+function Hush:close()
+	if hushed == self.terminal then hushed = nil end
+	self.terminal:close()
+end
+
+Hush.__close = Hush.close
+
+--- Switches the terminal's echo off until the returned object is closed: a secret typed before it is asked for is
+-- neither shown nor lost.
+-- @return object with close(), for a <close> variable; nil without a terminal
+function prompt.hush()
+	local terminal = tty.open()
+	if not terminal or hushed then return nil end
+	if not terminal:echo(false, true) then
+		terminal:close()
+		return nil
+	end
+	hushed = terminal
+	return setmetatable({ terminal = terminal }, Hush)
 end
 
 return prompt

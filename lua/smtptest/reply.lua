@@ -4,6 +4,7 @@
 
 local line = require "smtptest.core.line"
 local failure = require "smtptest.failure"
+local transcript = require "smtptest.transcript"
 
 local reply = {}
 
@@ -22,15 +23,22 @@ function Reply:__index(key)
 	end
 end
 
+-- Where the last line begins. The peer decides how long the lines are: a pattern that tries every byte as a beginning
+-- would take minutes for a megabyte.
+local function last_line(raw)
+	local lf = raw:find("\n", 1, true)
+	if not lf or lf == #raw then return 1 end
+	return raw:match("^.*\n().")
+end
+
 --- Makes a reply of its exact bytes.
 -- @param raw      all lines with their ends
 -- @param command  what it answers, or nil
 -- @param elapsed  seconds
 function reply.new(raw, command, elapsed)
-	local last = raw:match("([^\n]*)\n?$")
 	return setmetatable({
 		raw = raw,
-		code = tonumber(last:match("^(%d%d%d)")) or 0,
+		code = tonumber(raw:match("^%d%d%d", last_line(raw))) or 0,
 		command = command,
 		elapsed = elapsed,
 	}, Reply)
@@ -48,10 +56,10 @@ end
 
 local function wire_lines(raw)
 	local lines = {}
+	if raw:sub(-1) ~= "\n" then raw = raw .. "\n" end
 	for text in raw:gmatch("([^\n]*)\n") do
-		lines[#lines + 1] = text:gsub("\r$", "", 1)
+		lines[#lines + 1] = text:byte(-1) == 13 and text:sub(1, -2) or text
 	end
-	if raw:sub(-1) ~= "\n" then lines[#lines + 1] = raw:match("[^\n]*$") end
 	return lines
 end
 
@@ -65,10 +73,15 @@ function lazy:text()
 	return table.concat(self.lines, "\n")
 end
 
+-- RFC 2034 section 4: at the beginning of the text. "4.4.8.8" is no such code.
+local function enhanced_in(text, position)
+	local code, rest = text:match("^([245]%.%d%d?%d?%.%d%d?%d?)%f[^%d](.?.?)", position)
+	return not (code and rest:find("^%.%d")) and code or nil
+end
+
 function lazy:enhanced()
 	local lines = self.lines
-	local class, rest = lines[#lines]:match("^([245])(%.%d%d?%d?%.%d%d?%d?)%f[^%d]")
-	return class and class .. rest
+	return enhanced_in(lines[#lines], 1)
 end
 
 local function lint_line(found, text, code)
@@ -76,8 +89,8 @@ local function lint_line(found, text, code)
 		found["bad-code"] = true
 	end
 	if text:match("^%d%d%d") ~= code then found["mixed-codes"] = true end
-	local class = text:match("^....([245])%.%d%d?%d?%.%d%d?%d?%f[^%d]")
-	if class and class ~= text:sub(1, 1) then found["enhanced-mismatch"] = true end
+	local enhanced = enhanced_in(text, 5)
+	if enhanced and enhanced:sub(1, 1) ~= text:sub(1, 1) then found["enhanced-mismatch"] = true end
 	-- RFC 5321 section 4.5.3.1.5: 512 octets with the code and CR LF.
 	if #text > 510 then found["long-line"] = true end
 end
@@ -150,7 +163,7 @@ function methods:expect(spec)
 	local session = self.session
 	error(failure.new {
 		code = "REPLY",
-		op = self.command,
+		op = self.command and transcript.command(self.command),
 		message = ("expected %s, got %s"):format(spec_text(spec), tostring(self)),
 		reply = self,
 		elapsed = self.elapsed,

@@ -118,7 +118,8 @@ local function ask(self, method, ...)
 end
 
 function Cyrus:step(challenge)
-	local ok, response, done, _ = ask(self, "step", challenge)
+	-- libsasl's mechanisms tell no challenge from an empty one, as the classic program does.
+	local ok, response, done = ask(self, "step", challenge ~= "" and challenge or nil)
 	if not ok then return nil, response, done end
 	self.done = done
 	return true, response
@@ -277,6 +278,8 @@ end
 -- @return exchange: mechanism, response (nil: no initial response), done, step(challenge) -> true, response, ssf(),
 --   layer(), close(); or nil, message, NOMECH SASL INTERACT, prompts
 function sasl.start(request)
+	-- The library costs milliseconds to start: not for nothing.
+	if #request.mechanisms == 0 then return nil, "no mechanism available", "NOMECH" end
 	local own, cyrus, fallback = split(request)
 	local message, code, detail = "no mechanism available", "NOMECH", nil
 	local function try(start, names, label)

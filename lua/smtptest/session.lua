@@ -93,9 +93,11 @@ local function or_close(self, fn, ...)
 end
 
 --- Connects: PROXY header sent, implicit TLS done, greeting read (`greeting=false`: not read).
--- @param plan  table of plan fields
+-- @param plan     table of plan fields
+-- @param fn       nil, or a listener as Session.on takes it, which then hears the beginning too
+-- @param options  its options
 -- @return session; raises
-function session.connect(plan)
+function session.connect(plan, fn, options)
 	plan = complete(plan, 2)
 	check_material(plan)
 	local a_transport, message, code = transport.connect(plan)
@@ -105,6 +107,7 @@ function session.connect(plan)
 		raise(op, message, code, { target = plan.socket or ("%s:%s"):format(plan.host, plan.port) })
 	end
 	local self = new(a_transport, plan)
+	if fn then self:on(fn, options) end
 	return or_close(self, begin, self)
 end
 

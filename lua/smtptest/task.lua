@@ -17,17 +17,21 @@ local Task = {}
 Task.__index = Task
 Task.__name = "smtptest.task"
 
-local tasks = setmetatable({}, { __mode = "k" })   -- coroutine -> Task
+local tasks = {}            -- coroutine -> Task, of those that have not ended
 local sources = {}          -- descriptor -> source
-local ready = {}            -- queue of {waiter, turn, value, message, code}
+local ready = { first = 1, last = 0 }       -- queue of {waiter, turn, value, message, code}
 local timers = {}           -- binary heap of {time, waiter, turn}
 local earliest = huge       -- the earliest deadline of any source, or before it
 local live = 0              -- tasks that have not ended
 local names = 0
-local events = {}
 local interrupted           -- message, once the user wants everything to end
 local handlers = {}         -- what an interrupt does instead, the last one first
 local poller
+
+-- What the last poll reported. A task may turn the loop itself while this is walked: it goes on where we are, because
+-- what it waits for may be in here, and an edge is told once.
+local events, next_event, last_event = {}, 1, 0
+local polls = 0             -- how often we polled: what was reported before a source was made is not about it
 
 -- The scope of task.run: what was spawned inside it, and the first error nobody joined.
 local outermost = { members = setmetatable({}, { __mode = "k" }) }
@@ -68,9 +72,26 @@ local function pop_timer()
 	return top
 end
 
+local function soon(waiter, turn, value, message, code)
+	ready.last = ready.last + 1
+	ready[ready.last] = { waiter, turn, value, message, code }
+end
+
+local function soon_all(entries)
+	for _, entry in ipairs(entries) do soon(table.unpack(entry, 1, 3)) end
+end
+
 -- ---------------------------------------------------------------- waiters
 -- A waiter is a Task, or a place: a plain table in whose stead the loop runs. `turn` counts its wake-ups, so that an
 -- entry which is late (a timer whose waiter went on) is known by its old turn.
+
+-- Whether somebody is still waiting for the task's end: one whose join timed out, or who was canceled, is not.
+local function awaited(self)
+	for _, entry in ipairs(self.joiners or {}) do
+		if entry[1].turn == entry[2] then return true end
+	end
+	return false
+end
 
 local function finish(self, ok, ...)
 	if self.finished then return end
@@ -79,13 +100,11 @@ local function finish(self, ok, ...)
 	live = live - 1
 	local scope = self.scope
 	scope.members[self] = nil
-	if not ok and not self.canceled and not self.joiners then
+	if not ok and not self.canceled and not awaited(self) then
 		scope.failed = scope.failed or self
 	end
-	if self.joiners then
-		for _, entry in ipairs(self.joiners) do ready[#ready + 1] = entry end
-		self.joiners = nil
-	end
+	soon_all(self.joiners or {})
+	self.joiners = nil
 end
 
 local function resumed(self, ok, token, ...)
@@ -109,26 +128,23 @@ local function wake(waiter, value, message, code)
 	waiter.woken, waiter.value, waiter.message, waiter.code = true, value, message, code
 end
 
+-- Who is about to wait. A task that canceled itself, or was canceled while it ran, ends here.
 local function current()
 	local self = tasks[running()]
-	if self and isyieldable() then return self end
-	return { turn = 0 }
+	if not self then return { turn = 0 } end
+	if self.canceled then error(failure.new { code = "CANCELED", message = "canceled" }, 0) end
+	return isyieldable() and self or { turn = 0 }
 end
 
 local turn_loop
 
 local function block(waiter, what)
 	waiter.waits = what
-	if waiter.thread then
-		if waiter.canceled then error(failure.new { code = "CANCELED", message = "canceled" }, 0) end
-		local value, message, code = yield(TOKEN)
-		if waiter.canceled then
-			error(failure.new { code = "CANCELED", message = "canceled" }, 0)
-		end
-		return value, message, code
-	end
+	if waiter.thread then return yield(TOKEN) end
 	while not waiter.woken do
 		if not turn_loop(huge) then
+			waiter.turn = waiter.turn + 1
+			if interrupted then return nil, interrupted, "CANCELED" end
 			return nil, task.report(), "DEADLOCK"
 		end
 	end
@@ -157,6 +173,7 @@ end
 function task.source(fd, mode)
 	local source = {
 		fd = fd, mode = mode, readable = false, writable = mode == "edge", rdeadline = huge, wdeadline = huge,
+		born = polls,
 	}
 	local ok, message, code = the_poller():add(fd, mode)
 	if not ok then
@@ -172,8 +189,8 @@ end
 local function wake_source(source, value, message, code)
 	local reader, writer = source.reader, source.writer
 	source.reader, source.writer = nil, nil
-	if reader then ready[#ready + 1] = { reader, reader.turn, value, message, code } end
-	if writer then ready[#ready + 1] = { writer, writer.turn, value, message, code } end
+	if reader then soon(reader, reader.turn, value, message, code) end
+	if writer then soon(writer, writer.turn, value, message, code) end
 end
 
 --- Forgets a descriptor; to be called before it is closed. Whoever waits on it gets CANCELED.
@@ -206,7 +223,7 @@ local function wait(source, side, deadline, mode)
 end
 
 --- Waits until a source is readable.
--- @param deadline  time of task.now() after which it is TIMEOUT; math.huge for ever; one in the past only looks
+-- @param deadline  time of task.now() after which it is TIMEOUT; math.huge for ever; one in the past: what is known
 -- @return true | nil, message, TIMEOUT CANCELED BUSY DEADLOCK
 function task.readable(source, deadline)
 	while not source.readable do
@@ -262,50 +279,63 @@ local function scan_deadlines(time)
 				earliest = source.wdeadline
 			end
 		end
-		if late_reader then ready[#ready + 1] = { late_reader, late_reader.turn, nil, "timed out", "TIMEOUT" } end
-		if late_writer then ready[#ready + 1] = { late_writer, late_writer.turn, nil, "timed out", "TIMEOUT" } end
+		if late_reader then soon(late_reader, late_reader.turn, nil, "timed out", "TIMEOUT") end
+		if late_writer then soon(late_writer, late_writer.turn, nil, "timed out", "TIMEOUT") end
 	end
 end
 
+-- What becomes ready meanwhile is for the next turn. A loop inside this one takes from the same queue.
 local function dispatch_ready()
-	local queue = ready
-	ready = {}
-	for i = 1, #queue do
-		local entry = queue[i]
+	local stop = ready.last
+	while ready.first <= stop do
+		local i = ready.first
+		local entry = ready[i]
+		ready[i], ready.first = nil, i + 1
 		if entry[1].turn == entry[2] then wake(entry[1], entry[3], entry[4], entry[5]) end
 	end
 end
 
-local function dispatch_events(batch, n)
-	for i = 1, 3 * n, 3 do
-		local source = sources[batch[i]]
-		if source then
-			local readable, writable = batch[i + 1], batch[i + 2]
-			if readable then
-				source.readable = true
-				if readable == "hup" then source.hup = true end
-				local waiter = source.reader
-				if waiter then
-					source.reader = nil
-					if waiter.callback then waiter.callback() else wake(waiter, true) end
-				end
-			end
-			if writable then
-				source.writable = true
-				local waiter = source.writer
-				if waiter then
-					source.writer = nil
-					wake(waiter, true)
-				end
-			end
-			if source.rearm and (source.reader or source.writer) and sources[batch[i]] == source then want(source) end
+local function dispatch_event(source, readable, writable)
+	if readable then
+		source.readable = true
+		if readable == "hup" then source.hup = true end
+		local waiter = source.reader
+		if waiter then
+			source.reader = nil
+			if waiter.callback then waiter.callback() else wake(waiter, true) end
 		end
 	end
+	if writable then
+		source.writable = true
+		local waiter = source.writer
+		if waiter then
+			source.writer = nil
+			wake(waiter, true)
+		end
+	end
+	if source.rearm and (source.reader or source.writer) and sources[source.fd] == source then want(source) end
+end
+
+local function dispatch_events()
+	while next_event <= last_event do
+		local i = next_event
+		next_event = i + 3
+		local source = sources[events[i]]
+		if source and source.born < polls then dispatch_event(source, events[i + 1], events[i + 2]) end
+	end
+end
+
+-- A listening descriptor is a hope only for who waits in accept, or for the end of the task that does: not for the
+-- others, whom no client would wake.
+local function hopeful(source)
+	local reader = source.reader
+	if not source.listening then return reader or source.writer end
+	return reader and (not reader.thread or awaited(reader))
 end
 
 local function must_wait_for_something()
 	for _, source in pairs(sources) do
-		if (source.reader or source.writer) and not source.listening and not source.background then return true end
+		if not source.background and hopeful(source) then return true end
 	end
 	return false
 end
@@ -313,11 +343,14 @@ end
 --- One turn: runs what is ready, waits at most `limit` seconds for more.
 -- @return true, or false when nothing could ever happen
 function turn_loop(limit)
-	if #ready > 0 then
+	if next_event <= last_event then
+		dispatch_events()
+		limit = 0
+	end
+	if ready.first <= ready.last then
 		dispatch_ready()
 		limit = 0
 	end
-	if #ready > 0 then limit = 0 end
 	local time = now()
 	local till = earliest
 	while timers[1] and timers[1][2].turn ~= timers[1][3] do pop_timer() end
@@ -327,11 +360,11 @@ function turn_loop(limit)
 	if seconds == huge and not must_wait_for_something() then
 		return false
 	end
-	local batch = events or {}
-	events = nil        -- a task that runs now may turn the loop itself
-	local n = the_poller():wait(seconds == huge and -1 or seconds, batch)
-	if n and n > 0 then dispatch_events(batch, n) end
-	events = batch
+	local n, message = the_poller():wait(seconds == huge and -1 or seconds, events)
+	if not n then error(message, 0) end
+	polls = polls + 1
+	next_event, last_event = 1, 3 * n
+	dispatch_events()
 	if #timers == 0 and earliest == huge then return true end
 	time = now()
 	while timers[1] and timers[1][1] <= time do
@@ -380,7 +413,7 @@ function task.spawn(fn, ...)
 	tasks[self.thread] = self
 	self.scope.members[self] = true
 	live = live + 1
-	ready[#ready + 1] = { self, 0 }
+	soon(self, 0)
 	return self
 end
 
@@ -388,7 +421,6 @@ end
 -- @param seconds  how long at most (default: for ever)
 -- @return fn's results; raises its error; nil, message, TIMEOUT
 function Task:join(seconds)
-	self.joined = true
 	if self.scope.failed == self then self.scope.failed = nil end
 	if not self.finished then
 		local waiter = current()
@@ -456,11 +488,11 @@ end
 
 --- Waits until all n are here.
 -- @param seconds  how long at most (default: for ever)
--- @return true | nil, message, TIMEOUT DEADLOCK CANCELED
+-- @return true | nil, message, TIMEOUT CANCELED; raises DEADLOCK
 function Barrier:wait(seconds)
 	self.missing = self.missing - 1
 	if self.missing <= 0 then
-		for _, entry in ipairs(self.waiters) do ready[#ready + 1] = entry end
+		soon_all(self.waiters)
 		self.waiters = {}
 		return true
 	end
@@ -468,8 +500,10 @@ function Barrier:wait(seconds)
 	table.insert(self.waiters, { waiter, waiter.turn, true })
 	after(waiter, seconds and now() + seconds or huge)
 	local ok, message, code = block(waiter, "barrier")
-	if not ok then self.missing = self.missing + 1 end
-	return ok, message, code
+	if ok or self.missing <= 0 then return true end
+	self.missing = self.missing + 1
+	if code == "DEADLOCK" then error(failure.new { code = code, message = message }, 2) end
+	return nil, message, code
 end
 
 local Promise = {}
@@ -485,7 +519,7 @@ end
 function Promise:set(value)
 	if self.isset then return end
 	self.isset, self.value = true, value
-	for _, entry in ipairs(self.waiters) do ready[#ready + 1] = entry end
+	soon_all(self.waiters)
 	self.waiters = {}
 end
 
@@ -503,6 +537,17 @@ function Promise:wait(seconds)
 	return nil, message, code
 end
 
+-- What a task does when it is closed may start others.
+local function cancel_all(members)
+	repeat
+		local list = {}
+		for member in pairs(members) do
+			if not member.canceled then list[#list + 1] = member end
+		end
+		for _, member in ipairs(list) do member:cancel() end
+	until #list == 0
+end
+
 --- Runs fn(...) as a task to its end; what it left running is canceled.
 -- @return fn's results; raises its error, or the first error of a task that nobody joined
 function task.run(fn, ...)
@@ -511,7 +556,7 @@ function task.run(fn, ...)
 	first.scope.members[first] = nil
 	first.scope = scope
 	local results = table.pack(pcall(first.join, first))
-	for member in pairs(scope.members) do member:cancel() end
+	cancel_all(scope.members)
 	if not results[1] then error(results[2], 0) end
 	local failed = scope.failed
 	if failed then error(failed.results[1], 0) end
@@ -536,7 +581,7 @@ function task.interrupt(message, final)
 		if not source.background then wake_source(source, nil, message, "CANCELED") end
 	end
 	for _, entry in ipairs(timers) do
-		ready[#ready + 1] = { entry[2], entry[3], nil, message, "CANCELED" }
+		soon(entry[2], entry[3], nil, message, "CANCELED")
 	end
 end
 
@@ -564,7 +609,7 @@ end
 
 --- How many seconds a host may sleep before the next step(); math.huge: until fd() is readable.
 function task.timeout()
-	if #ready > 0 then return 0 end
+	if ready.first <= ready.last or next_event <= last_event then return 0 end
 	local till = earliest
 	if timers[1] and timers[1][1] < till then till = timers[1][1] end
 	return till == huge and huge or math.max(0, till - now())

@@ -12,43 +12,91 @@ local transcript = {}
 local Tracker = {}
 Tracker.__index = Tracker
 
--- How much of an unfinished line is remembered: "AUTH", a mechanism's name (20 letters, RFC 4422 section 3.1), blanks.
-local HEAD = 200
-
 --- Follows the bytes of one session to find its secrets.
 function transcript.tracker()
 	return setmetatable({
-		head = "",          -- the beginning of the line that the last write left unfinished
-		inside = false,     -- that line is a secret
+		head = "",          -- of the line that the last write left unfinished: as far as it may be an AUTH
+		inside = false,     -- the rest of that line is a secret
 		answers = 0,        -- 334s not yet answered
+		early = 0,          -- answers that were sent before their 334 came
+		exchange = false,   -- nothing but AUTH and answers was sent since the last AUTH
 	}, Tracker)
 end
 
---- The server sent a 334: the next line that is sent answers it.
+--- The server sent a 334: the next line that is sent answers it, unless it was answered before.
 function Tracker:challenged()
-	self.answers = self.answers + 1
-end
-
--- Where the last, unfinished line of bytes that hold no AUTH begins; its text when that matters.
-local function last_line(bytes)
-	local tail = bytes:sub(-HEAD)
-	local after = tail:match(".*\n()")
-	if after then return #bytes - #tail + after end
-	return #tail == #bytes and 1 or nil
-end
-
--- The first secret byte of the line bytes[position..stop], or nil.
-function Tracker:secret_in(bytes, position, stop)
-	if self.inside then return position end
-	if self.head == "" and self.answers > 0 then
-		self.answers = self.answers - 1
-		-- "*" cancels, and an empty line has nothing to hide.
-		if bytes:find("^%*?\r?\n", position) then return nil end
-		return position
+	if self.early > 0 then
+		self.early = self.early - 1
+	else
+		self.answers = self.answers + 1
 	end
-	local text = self.head .. bytes:sub(position, math.min(stop, position + HEAD))
-	local secret = text:match("^[Aa][Uu][Tt][Hh][ \t]+[^%s]+[ \t]+()")
-	return secret and math.max(position, position + secret - 1 - #self.head)
+end
+
+-- RFC 4954 section 4. A bare CR in between is the server's to judge.
+local AUTH = "^[Aa][Uu][Tt][Hh][ \t]+[^ \t\n]+[ \t]()"
+
+-- The shortest line that goes on as this one: however long its blanks and its mechanism are, they are remembered.
+local function shortened(head)
+	if head:find("^[Aa][Uu][Tt][Hh][ \t]+[^ \t]") then return "AUTH X" end
+	if head:find("^[Aa][Uu][Tt][Hh][ \t]") then return "AUTH " end
+	return #head <= 4 and ("AUTH"):find(head:upper(), 1, true) == 1 and head or "-"
+end
+
+-- Commands that could be base64, by their letters: what a pipelining client may send right behind AUTH.
+local VERBS = {}
+for verb in ("DATA EHLO EXPN HELO HELP LHLO NOOP QUIT RSET STARTTLS"):gmatch("%S+") do VERBS[verb] = true end
+
+-- Whether a line that follows AUTH without waiting for a 334 is an answer to one. What was cut off is taken for one.
+local function looks_like_answer(bytes, position, lf)
+	if not lf then return bytes:find("^[A-Za-z0-9+/=]+\r?$", position) ~= nil end
+	local text = bytes:match("^([A-Za-z0-9+/]*=*)\r?\n", position)
+	return text ~= nil and not VERBS[text:upper()]
+end
+
+local function is_blank(bytes, position)
+	return bytes:find("^\r?\n", position) or bytes:find("^\r$", position)
+end
+
+-- The first secret byte of the line bytes[position..], which ends at lf if that is not nil; nil when it has none.
+function Tracker:secret_in(bytes, position, lf)
+	if self.inside then return position end
+	local head = self.head
+	if head == "" then
+		local answer = self.answers > 0
+		if answer then
+			self.answers = self.answers - 1
+		elseif self.exchange and not is_blank(bytes, position) then
+			answer = looks_like_answer(bytes, position, lf)
+			self.exchange = answer
+			if answer then self.early = self.early + 1 end
+		end
+		-- "*" cancels and hides nothing.
+		if answer then return bytes:byte(position) == 42 and position + 1 or position end
+	elseif head == "-" then
+		return nil
+	end
+	local secret
+	if head == "" then
+		secret = bytes:match(AUTH, position)
+	else
+		secret = (head .. bytes:sub(position, lf)):match(AUTH)
+		secret = secret and secret + position - 1 - #head
+	end
+	return secret
+end
+
+-- The line that ends at lf was an AUTH: what comes next may answer it before the server has asked.
+function Tracker:ended(bytes, position, lf)
+	local text = self.head .. bytes:sub(position, math.min(lf, position + 4))
+	if text:find("^[Aa][Uu][Tt][Hh][ \t]") then self.exchange, self.early = true, 0 end
+end
+
+-- The next line that may be an AUTH; n + 1 when none is and the last one is complete; nil when it is not.
+local function skip(bytes, position)
+	local found = line.find(bytes, "AUTH", position, true)
+	if found then return found end
+	local after = bytes:match("\n()[^\n]*$", math.max(position, #bytes - 3))
+	return after or #bytes - position < 3 and position or nil
 end
 
 --- Looks at bytes that were sent.
@@ -57,23 +105,28 @@ function Tracker:sent(bytes)
 	local first, last
 	local position, n = 1, #bytes
 	while position <= n do
-		if self.head == "" and self.answers == 0 and not self.inside then
-			position = line.find(bytes, "AUTH", position, true) or last_line(bytes)
+		if self.head == "" and self.answers == 0 and not self.inside and not self.exchange then
+			position = skip(bytes, position)
 			if not position then
-				self.head = "-"         -- a long line that is no AUTH
+				self.head = "-"         -- an unfinished line that is no AUTH
 				break
 			end
 		end
 		local lf = bytes:find("\n", position, true)
-		local stop = lf or n
-		local from = self:secret_in(bytes, position, stop)
+		local from = self:secret_in(bytes, position, lf)
 		if from then
-			local to = lf and (bytes:byte(lf - 1) == 13 and lf - 2 or lf - 1) or n
+			local to = lf and lf - 1 or n
+			if bytes:byte(to) == 13 then to = to - 1 end
 			if to >= from then first, last = first or from, to end
 		end
-		self.inside = from ~= nil and not lf
-		self.head = lf and "" or (self.head .. bytes:sub(position, position + HEAD)):sub(1, HEAD)
-		position = stop + 1
+		if lf then
+			self:ended(bytes, position, lf)
+			self.head, self.inside = "", false
+		else
+			self.inside = from ~= nil
+			self.head = (self.inside or self.head == "-") and "-" or shortened(self.head .. bytes:sub(position))
+		end
+		position = (lf or n) + 1
 	end
 	return first, last
 end
@@ -85,6 +138,12 @@ function transcript.masked(bytes, secret)
 	if not secret then return bytes end
 	local n = secret[2] - secret[1] + 1
 	return ("%s<%d bytes hidden>%s"):format(bytes:sub(1, secret[1] - 1), n, bytes:sub(secret[2] + 1))
+end
+
+--- A command line as it may be shown: without what follows the mechanism of AUTH.
+function transcript.command(text)
+	local secret = text:match(AUTH)
+	return secret and secret <= #text and transcript.masked(text, { secret, #text }) or text
 end
 
 -- ---------------------------------------------------------------- the ring

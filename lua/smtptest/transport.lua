@@ -12,25 +12,46 @@ local Transport = {}
 Transport.__index = Transport
 Transport.__name = "smtptest.transport"
 
-local now, huge = task.now, math.huge
+local now, huge, running = task.now, math.huge, coroutine.running
 
 local CHUNK = 16384         -- bytes a read asks for
 local PIECE = 65536         -- bytes a layer gets at once: bounds what lies encrypted in memory
 local MAXLINE = 1 << 20
 local TIMEOUT = 300
 
+-- What ends a turn of writing, also when the task that had it is canceled: `flushing` (who sends what is in the queue),
+-- `writer` (whose bytes come next).
+local Turn = {}
+
+function Turn:__close()
+	local owner = self.owner
+	owner[self.name] = false
+	if self.name == "writer" and owner.waiting[1] then
+		local waiting = owner.waiting
+		owner.waiting = {}
+		for _, promise in ipairs(waiting) do promise:set(true) end
+	end
+end
+
 local function wrap(a_wire, plan)
 	plan = plan or {}
-	return setmetatable({
+	local self = setmetatable({
 		wire = a_wire,
 		layers = {},
 		timeout = plan.timeout or TIMEOUT,
 		maxline = plan.maxline or MAXLINE,
 		buffer = "",        -- plain bytes read and not yet asked for
 		position = 1,
-		queue = {},         -- for below, while another task is writing
+		parts = {},         -- what follows the buffer: the line that is being read
+		queue = {},         -- what layers made and the kernel has not taken,
+		out = 0,            -- and how many bytes of the first it has
+		later = {},         -- what listeners wrote about what is being written
+		waiting = {},       -- promises of those who want to write
 		listeners = {},
 	}, Transport)
+	self.flushing_turn = setmetatable({ owner = self, name = "flushing" }, Turn)
+	self.writer_turn = setmetatable({ owner = self, name = "writer" }, Turn)
+	return self
 end
 
 --- Connects.
@@ -129,19 +150,27 @@ end
 
 -- ---------------------------------------------------------------- writing
 
--- Sends bytes for below as they are. A second task's bytes go out behind the first one's.
-local function push_down(self, bytes, deadline, progress, taken)
-	if self.writing then
-		self.queue[#self.queue + 1] = bytes
-		return true
+-- Sends what layers made. It must go out whole, even if the task that wrote it is canceled or has no time left: half a
+-- record would make the rest unreadable. Who writes next sends it first.
+local function flush(self, deadline, progress)
+	self.flushing = true
+	local _ <close> = self.flushing_turn
+	local queue = self.queue
+	while queue[1] do
+		if self.out > 0 then queue[1], self.out = queue[1]:sub(self.out + 1), 0 end
+		local ok, message, code = self.wire:write(queue[1], deadline, progress, function(_, last) self.out = last end)
+		if not ok then return nil, message, code end
+		table.remove(queue, 1)
+		self.out = 0
 	end
-	self.writing = true
-	local ok, message, code = self.wire:write(bytes, deadline, progress, taken)
-	while ok and self.queue[1] do
-		ok, message, code = self.wire:write(table.remove(self.queue, 1), deadline, progress)
-	end
-	self.writing = false
-	return ok, message, code
+	return true
+end
+
+local function push_down(self, bytes, deadline, progress)
+	if bytes ~= "" then table.insert(self.queue, bytes) end
+	-- Who sends now sends this too: a reader that has an alert to send must not wait for a writer.
+	if self.flushing then return true end
+	return flush(self, deadline, progress)
 end
 
 -- Lets everything that the layers from `level` down hold for below go out.
@@ -164,22 +193,19 @@ local function deadline_of(self, timeout)
 	return timeout == huge and huge or now() + timeout
 end
 
---- Writes exactly these bytes.
--- @param timeout  seconds for the whole (default: the plan's)
--- @param options  table: progress (true: the time-out is time without progress)
--- @return true | nil, message, code
-function Transport:write(bytes, timeout, options)
-	if self.closed then return nil, "closed", "EBADF" end
-	local progress = options and options.progress and (timeout or self.timeout) or nil
-	local deadline = deadline_of(self, timeout)
-	local top = #self.layers
-	if top == 0 then
-		local whole = #bytes
-		return push_down(self, bytes, deadline, progress, function(first, last)
-			sent(self, last - first + 1 == whole and bytes or bytes:sub(first, last))
-		end)
+local function write_clear(self, bytes, deadline, progress)
+	if self.queue[1] then
+		local ok, message, code = flush(self, deadline, progress)
+		if not ok then return nil, message, code end
 	end
-	local first, n = 1, #bytes
+	local whole = #bytes
+	return self.wire:write(bytes, deadline, progress, function(first, last)
+		sent(self, last - first + 1 == whole and bytes or bytes:sub(first, last))
+	end)
+end
+
+local function write_layered(self, bytes, deadline, progress)
+	local top, first, n = #self.layers, 1, #bytes
 	while first <= n do
 		local last = math.min(n, first + PIECE - 1)
 		local count, message, code = self.layers[top]:write(bytes, first, last)
@@ -189,9 +215,47 @@ function Transport:write(bytes, timeout, options)
 		if not ok then return nil, message, code end
 		sent(self, count == n and bytes or bytes:sub(first, first + count - 1))
 		first = first + count
-		if progress then deadline = deadline_of(self, timeout) end
+		if progress then deadline = now() + progress end
 	end
 	return true
+end
+
+-- Waits until no other task writes: the bytes of two would be mixed.
+local function my_turn(self, me, deadline)
+	while self.writer and self.writer ~= me do
+		local promise = task.promise()
+		table.insert(self.waiting, promise)
+		local ok, message, code = promise:wait(deadline < huge and deadline - now() or nil)
+		if not ok then return nil, message, code end
+	end
+	return true
+end
+
+--- Writes exactly these bytes; another task that writes waits until they are out.
+-- @param timeout  seconds for the whole (default: the plan's)
+-- @param options  table: progress (true: the time-out is time without progress)
+-- @return true | nil, message, code
+function Transport:write(bytes, timeout, options)
+	local progress = options and options.progress and (timeout or self.timeout) or nil
+	local deadline = deadline_of(self, timeout)
+	local me = running()
+	if self.writer then
+		local ok, message, code = my_turn(self, me, progress and huge or deadline)
+		if not ok then return nil, message, code end
+	end
+	if self.closed then return nil, "closed", "EBADF" end
+	if self.writer == me then
+		table.insert(self.later, bytes)
+		return true
+	end
+	self.writer = me
+	local _ <close> = self.writer_turn
+	local write = #self.layers == 0 and write_clear or write_layered
+	local ok, message, code = write(self, bytes, deadline, progress)
+	while ok and self.later[1] do
+		ok, message, code = write(self, table.remove(self.later, 1), deadline, progress)
+	end
+	return ok, message, code
 end
 
 -- ---------------------------------------------------------------- reading
@@ -235,13 +299,21 @@ local function more(self, max, deadline)
 	return bytes, message, code
 end
 
+-- Joins what is read and not asked for.
+local function settle(self)
+	if self.parts[1] then
+		self.buffer, self.position = self.buffer:sub(self.position) .. table.concat(self.parts), 1
+		self.parts = {}
+	end
+end
+
 --- Reads what is there, waiting for the first byte.
 -- @param max      integer
 -- @param timeout  seconds (default: the plan's; 0: only what is there)
 -- @return bytes | nil, message, EOF TRUNCATED ECONNRESET TIMEOUT …
 function Transport:read(max, timeout)
-	local left = #self.buffer - self.position + 1
-	if left > 0 then
+	settle(self)
+	if self.position <= #self.buffer then
 		local bytes = self.buffer:sub(self.position, self.position + max - 1)
 		self.position = self.position + #bytes
 		return bytes
@@ -249,45 +321,53 @@ function Transport:read(max, timeout)
 	return more(self, max, deadline_of(self, timeout))
 end
 
+local function too_long(self)
+	settle(self)
+	return nil, ("a line of more than %d bytes"):format(self.maxline), "TOOLONG"
+end
+
 --- Reads one line, its end included.
 -- @param timeout  seconds for the whole (default: the plan's)
 -- @return line | nil, message, code; TOOLONG beyond maxline. What was read stays unread.
 function Transport:line(timeout)
+	settle(self)
 	local lf = self.buffer:find("\n", self.position, true)
+	local size = (lf or #self.buffer) - self.position + 1
+	if size > self.maxline then return too_long(self) end
 	if lf then
 		local bytes = self.buffer:sub(self.position, lf)
 		self.position = lf + 1
 		return bytes
 	end
 	local deadline = deadline_of(self, timeout)
-	local parts, size = { self.buffer:sub(self.position) }, #self.buffer - self.position + 1
-	self.buffer, self.position = "", 1
-	while size <= self.maxline do
+	while true do
 		local bytes, message, code = more(self, CHUNK, deadline)
 		if not bytes then
-			self.buffer, self.position = table.concat(parts) .. self.buffer:sub(self.position), 1
+			settle(self)
 			return nil, message, code
 		end
 		lf = bytes:find("\n", 1, true)
-		if lf then
-			parts[#parts + 1] = bytes:sub(1, lf)
-			self.buffer, self.position = bytes, lf + 1
-			return table.concat(parts)
+		size = size + (lf or #bytes)
+		if lf and size <= self.maxline then
+			local text = self.buffer:sub(self.position) .. table.concat(self.parts) .. bytes:sub(1, lf)
+			self.buffer, self.position, self.parts = bytes, lf + 1, {}
+			return text
 		end
-		parts[#parts + 1] = bytes
-		size = size + #bytes
+		-- Kept in self: a task that is canceled here must not take bytes with it.
+		self.parts[#self.parts + 1] = bytes
+		if size > self.maxline then return too_long(self) end
 	end
-	self:unread(table.concat(parts))
-	return nil, ("a line of more than %d bytes"):format(self.maxline), "TOOLONG"
 end
 
 --- Puts bytes back: the next read gives them first.
 function Transport:unread(bytes)
+	settle(self)
 	self.buffer, self.position = bytes .. self.buffer:sub(self.position), 1
 end
 
 --- Takes all that was read and not asked for.
 function Transport:pending()
+	settle(self)
 	local bytes = self.buffer:sub(self.position)
 	self.buffer, self.position = "", 1
 	return bytes
@@ -357,6 +437,13 @@ function Transport:push(machine, timeout)
 	return leftover
 end
 
+-- Received, for whoever reads next.
+local function keep(self, bytes)
+	if bytes == "" then return end
+	received(self, bytes)
+	self.parts[#self.parts + 1] = bytes
+end
+
 --- Takes the top layer off: close_notify, then what is below it on the same connection.
 -- @param options  notify (default true: send close_notify), wait (default true: read the peer's)
 -- @return the machine | nil, message, code
@@ -371,24 +458,19 @@ function Transport:pop(options)
 		local ok, message, code = drain(self, level, deadline)
 		if not ok then return nil, message, code end
 	end
-	if options.wait ~= false then
-		local bytes, message, code
-		local parts = {}
+	-- A SASL layer has no end of its own.
+	if options.wait ~= false and layer.name == "tls" then
 		repeat
-			bytes, message, code = read_level(self, level, CHUNK, deadline)
-			parts[#parts + 1] = bytes
+			local bytes, message, code = read_level(self, level, CHUNK, deadline)
+			if bytes then
+				keep(self, bytes)
+			elseif code ~= "EOF" then
+				return nil, message, code
+			end
 		until not bytes
-		self:unread(table.concat(parts))
-		if code ~= "EOF" then return nil, message, code end
 	end
 	self.layers[level] = nil
-	if layer.machine.rest then
-		local rest = layer.machine:rest()
-		if rest ~= "" then
-			received(self, rest)
-			self.buffer, self.position = self.buffer:sub(self.position) .. rest, 1
-		end
-	end
+	if layer.machine.rest then keep(self, layer.machine:rest()) end
 	return layer.machine
 end
 

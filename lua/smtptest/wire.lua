@@ -46,17 +46,22 @@ end
 -- @param query  table: host, service, family, passive, canonname
 -- @return list of addresses, canonical name | nil, message, RESOLVE TIMEOUT …
 function wire.resolve(query, deadline)
-	local request <close> = resolve.start(query)
+	local request, message, code = resolve.start(query)
+	if not request then return nil, message, code end
+	local _ <close> = request
 	local fd = request:fd()
 	if fd then
-		local source = task.source(fd, "level")
-		local ok, message, code = task.readable(source, deadline or huge)
+		local source, ok
+		source, message, code = task.source(fd, "level")
+		if not source then return nil, message, code end
+		ok, message, code = task.readable(source, deadline or huge)
 		task.forget(source)
 		if not ok then return nil, message, code end
 	end
 	return request:result()
 end
 
+-- The addresses of a plan's host and its canonical name.
 local function addresses(plan, deadline)
 	if plan.socket then return { { family = "unix", path = plan.socket } }, "localhost" end
 	local query = { host = plan.host, service = tostring(plan.port), family = plan.family, canonname = true }
@@ -97,7 +102,7 @@ end
 
 --- Connects, trying all addresses of the host in turn.
 -- @param plan  host, port, socket, family, source, timeout (seconds for each address)
--- @return wire with `host` (canonical name) and `address`; or nil, message, RESOLVE TIMEOUT or an errno name
+-- @return wire with `host` (canonical name) and `peer` (its address); or nil, message, RESOLVE TIMEOUT or an errno name
 function wire.connect(plan)
 	local start = task.now()
 	local list, name, code = addresses(plan, start + (plan.timeout or LAST))
@@ -186,6 +191,7 @@ end
 function Wire:__close()
 	self:close()
 end
+
 local Listener = {}
 Listener.__index = Listener
 Listener.__name = "smtptest.listener"
