@@ -90,6 +90,11 @@ $(BUILD)/libsmtptest.a: $(LIB_OBJ)
 $(BUILD)/smtptest: $(BUILD)/main.o $(LIB_OBJ)
 	$(CC) -o $@ $^ $(LD_FLAGS) $(LUA_LIBS) $(DEP_LIBS)
 
+# A host of the library, for t/alloc_spec.lua.
+$(BUILD)/alloc: t/alloc.c $(BUILD)/libsmtptest.a
+	$(CC) $(C_FLAGS) -MMD -MP -o $@ $< $(BUILD)/libsmtptest.a $(LDFLAGS) \
+		$(LUA_LIBS) $(DEP_LIBS)
+
 $(BUILD)/lmtptest: | $(BUILD)/smtptest
 	ln -sf smtptest $@
 
@@ -119,7 +124,7 @@ SUITE := env $(if $(ASAN),LD_PRELOAD=$(ASAN)) \
 endif
 
 check: deps
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory all $(BUILD)/alloc
 	@$(MAKE) --no-print-directory $(PEERS)/bin/smtptest || \
 		echo 'without the classic program: its specs are skipped'
 	$(SUITE) $(SPECS)
@@ -127,7 +132,7 @@ check: deps
 # The primitives in C.
 CORE_SPECS := $(wildcard $(LIB_SRC:%.c=t/%_spec.lua) $(LIB_SRC:%.c=t/%_core_spec.lua))
 valgrind: all
-	BUILD=$(BUILD) valgrind -q --leak-check=full --error-exitcode=9 \
+	BUILD=$(BUILD) valgrind -q --num-callers=40 --leak-check=full --error-exitcode=9 \
 		--child-silent-after-fork=yes --suppressions=t/valgrind.supp \
 		$(LUA) t/suite.lua --cpath='$(BUILD)/?.so' $(CORE_SPECS)
 
@@ -148,7 +153,9 @@ $(BUILD)/bench/%: t/bench/%.c
 	@mkdir -p $(@D)
 	$(CC) $(C_FLAGS) -MMD -MP -o $@ $< $(LDFLAGS) -lssl -lcrypto
 
-demo: all $(PEERS)/bin/smtp-sink
+demo:
+	@.ci/deps $(BUILD_PACKAGES)
+	@$(MAKE) --no-print-directory all $(PEERS)/bin/smtp-sink
 	@.ci/demo $(BUILD) $(PEERS)/bin/smtp-sink
 
 AT = $(DESTDIR)$(PREFIX)

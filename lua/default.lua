@@ -4,8 +4,8 @@
 local smtptest = require "smtptest"
 local out, plan = smtptest.write, smtptest.options
 local rounds, sending = plan.rounds or 1, plan.from ~= nil  -- sending: one message instead of the keyboard
-local talking, body = false, false      -- the person speaks with the server; message data is under way
-local refused = false                   -- the server answered 4xx or 5xx
+-- The person speaks with the server; message data is under way; the server answered 4xx or 5xx.
+local talking, body, refused = false, false, false
 local status, session = 0, nil          -- what --strict exits with; the TLS session that the next round resumes
 
 -- What is told beside some errors of OpenSSL's verify callback, each time that it is called with them.
@@ -33,10 +33,12 @@ local function show(e)
 	elseif e.event == "line" and e.command ~= "*" then
 		-- A long line is shown in the pieces in which the classic program read it.
 		for i = 1, #e.bytes, 1023 do out("S: ", e.bytes:sub(i, i + 1022)) end
+	elseif e.event == "partial" then
+		out("S: ", e.bytes, "\n")
 	elseif e.event == "quit" then
 		out "C: QUIT\r\n"
 	elseif e.event == "leftover" then
-		out(("WARNING: %d bytes received in clear before TLS: %q\n"):format(#e.bytes, e.bytes))
+		out(("WARNING: %d bytes received in clear before TLS: \"%s\"\n"):format(#e.bytes, smtptest.escape(e.bytes)))
 	elseif e.event == "tls" then
 		show_tls(e.tls)
 	elseif e.event == "auth" and e.skipped then
@@ -86,7 +88,7 @@ local function authenticate(s)
 			out "WARNING: possible MITM attack: list of available SASL mechanisms changed\n"
 		end
 	end
-	status = done and 0 or 5
+	if not done then status = 5 end
 end
 
 local function send_message(s)
@@ -121,7 +123,7 @@ local function round(last)
 	if last and not sending then
 		converse(s)
 	else
-		if sending and status == 0 then send_message(s) end
+		if sending and (s.authenticated or not smtptest.wants_auth(plan)) then send_message(s) end
 		s:quit()
 		if not sending then out "Connection closed.\n\n" end
 	end
@@ -130,13 +132,13 @@ local function round(last)
 end
 
 local function report(err)
-	if not smtptest.failed(err) or err.code == "CANCELED" then error(err, 0) end
+	if not smtptest.failed(err) or err.code == "CANCELED" or err.op == "standard output" then error(err, 0) end
 	local text = err.op == "TLS handshake" and "failure: TLS negotiation failed: " .. err.message
 		or err.op == "open" and err.message
 		or err.op == "read" and err.message .. "\nfailure: read"
 		or err.target and err.message .. "\nfailure: Network initialization - cannot connect to " .. err.target
 		or "failure: " .. tostring(err)
-	io.stderr:write(text, "\n", err.op == "STARTTLS" and not err.reply and "\n" or "")
+	io.stderr:write(text, "\n", err.op == "STARTTLS" and err.code == "TLS" and not err.reply and "\n" or "")
 	return (plan.strict or sending) and err.status or 1
 end
 

@@ -77,16 +77,18 @@ static int
 load_source(lua_State *L, const struct embed *source)
 {
 	const char *path = folder();
+	int status;
 
 	if (path != NULL) {
 		path = lua_pushfstring(L, "%s/%s", path, source->file);
 		return luaL_loadfilex(L, path, "t");
 	}
 	path = lua_pushfstring(L, "@%s", source->file);
-	/* A Lua that is not like the one we were built with refuses this. */
-	if (luaL_loadbufferx(L, source->code, source->code_size, path,
-	    "b") == LUA_OK)
-		return LUA_OK;
+	status = luaL_loadbufferx(L, source->code, source->code_size, path,
+	    "b");
+	/* A Lua that is not like the one we were built with refuses it. */
+	if (status != LUA_ERRSYNTAX)
+		return status;
 	lua_pop(L, 1);
 	return luaL_loadbufferx(L, source->text, source->size, path, "t");
 }

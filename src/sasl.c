@@ -66,15 +66,16 @@ mutex_free(void *mutex)
 static struct {
 	pthread_mutex_t lock;
 	int started[2];		/* client, server */
-	struct item *options;	/* of the connection that starts a half */
+	struct item *options[2];	/* of the connection that starts it */
 } process = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 static int
 process_getopt(void *context, const char *plugin, const char *option,
 	const char **result, unsigned *size)
 {
-	(void)context;
-	return item_getopt(process.options, plugin, option, result, size);
+	struct item **options = context;
+
+	return item_getopt(*options, plugin, option, result, size);
 }
 
 static int
@@ -95,11 +96,15 @@ process_confpath(void *context, char **path)
 	return *path ? SASL_OK : SASL_NOMEM;
 }
 
-static const sasl_callback_t process_callbacks[] = {
-	{ SASL_CB_GETOPT, SASL_PROC(process_getopt), NULL },
-	{ SASL_CB_LOG, SASL_PROC(process_log), NULL },
-	{ SASL_CB_GETCONFPATH, SASL_PROC(process_confpath), NULL },
-	{ SASL_CB_LIST_END, NULL, NULL }
+#define PROCESS_CALLBACKS(half) { \
+	{ SASL_CB_GETOPT, SASL_PROC(process_getopt), &process.options[half] }, \
+	{ SASL_CB_LOG, SASL_PROC(process_log), NULL }, \
+	{ SASL_CB_GETCONFPATH, SASL_PROC(process_confpath), NULL }, \
+	{ SASL_CB_LIST_END, NULL, NULL } \
+}
+
+static const sasl_callback_t process_callbacks[2][4] = {
+	PROCESS_CALLBACKS(0), PROCESS_CALLBACKS(1)
 };
 
 int
@@ -109,18 +114,18 @@ sasl_startup(struct item *options, int server)
 
 	pthread_mutex_lock(&process.lock);
 	if (!process.started[server]) {
-		process.options = options;
+		process.options[server] = options;
 		/* Without effect when the host has started libsasl before. */
 		sasl_set_mutex(mutex_new, mutex_lock, mutex_unlock,
 			mutex_free);
 		if (server) {
-			status = sasl_server_init(process_callbacks,
+			status = sasl_server_init(process_callbacks[1],
 				"smtptest");
 			if (status == SASL_OK)
 				status = auxprop_add();
 		} else
-			status = sasl_client_init(process_callbacks);
-		process.options = NULL;
+			status = sasl_client_init(process_callbacks[0]);
+		process.options[server] = NULL;
 		process.started[server] = status == SASL_OK;
 	}
 	pthread_mutex_unlock(&process.lock);

@@ -100,13 +100,21 @@ closed(const struct layer *l)
 }
 
 /* Keeps a failure for good: packets are numbered, so nothing after it can be
- * right. */
+ * right. The reason is owned from now on; NULL: what the status says. */
 static void
-spoil(struct layer *l, int status)
+spoil(struct layer *l, int status, char *reason)
 {
 	l->conn->status = status;
 	l->failed = status;
-	l->reason = strdup(saslconn_reason(l->conn));
+	l->reason = reason;
+}
+
+/* Libsasl's words for that status, which it has just returned. */
+static char *
+words(struct layer *l, int status)
+{
+	l->conn->status = status;
+	return strdup(saslconn_reason(l->conn));
 }
 
 static int
@@ -158,26 +166,35 @@ static void
 decode(struct layer *l)
 {
 	const char *data = l->in.data + l->in.first;
+	uint32_t rest;
 	size_t n = packet(l);
 	const char *out = NULL;
+	char *reason = NULL;
 	unsigned size = 0;
-	int status = SASL_OK;
+	int status;
 
+	rest = l->headed == 4 ? l->rest : 0;
 	/* Some plug-ins look at an empty packet only when the next one comes;
 	 * it has no place for a checksum, so it is never right. */
-	if (l->headed == 4 && !l->rest && n <= 4 && !memcmp(l->header,
-	    "\0\0\0", 4))
+	if (l->headed == 4 && memcmp(l->header, "\0\0\0", 4) == 0)
 		status = SASL_BADMAC;
-	if (status == SASL_OK)
+	else {
 		status = sasl_decode(l->conn->sasl, data, (unsigned)n,
 			&out, &size);
-	if (l->headed == 4 && !l->rest)
+		/* Before a packet is whole only its length can be wrong,
+		 * of which libsasl has no words. */
+		if (status != SASL_OK && rest)
+			reason = strdup("packet longer than agreed");
+		else if (status != SASL_OK)
+			reason = words(l, status);
+	}
+	if (l->headed == 4 && !rest)
 		l->headed = 0;
 	bytes_drop(&l->in, n);
 	if (status == SASL_OK && size && !bytes_add(&l->plain, out, size))
 		status = SASL_NOMEM;
 	if (status != SASL_OK)
-		spoil(l, status);
+		spoil(l, status, reason);
 }
 
 /* layer:read([max]) -> bytes | nil, message, code
@@ -246,15 +263,18 @@ layer_write(lua_State *L)
 	for (data += first - 1; count; data += piece, count -= piece) {
 		const char *out;
 		unsigned size;
+		char *reason = NULL;
 		int status;
 
 		if (piece > count)
 			piece = (unsigned)count;
 		status = sasl_encode(l->conn->sasl, data, piece, &out, &size);
-		if (status == SASL_OK && !bytes_add(&l->out, out, size))
+		if (status != SASL_OK)
+			reason = words(l, status);
+		else if (!bytes_add(&l->out, out, size))
 			status = SASL_NOMEM;
 		if (status != SASL_OK) {
-			spoil(l, status);
+			spoil(l, status, reason);
 			return spoilt(L, l);
 		}
 	}

@@ -78,26 +78,45 @@ saslserver_new(lua_State *L)
 	return 1;
 }
 
+/* Whether a mechanism has a -PLUS form (RFC 5801 section 4, RFC 5802). */
+static int
+binds(const char *name)
+{
+	return strncmp(name, "SCRAM-", 6) == 0 || strncmp(name, "GS2-", 4) == 0;
+}
+
 /* server:mechanisms() -> list of the names to offer, strongest first; with a
  * binding also those with -PLUS; empty when the limits leave none */
 static int
 server_mechanisms(lua_State *L)
 {
 	struct conn *c = luaL_checkudata(L, 1, SASL_SERVER);
-	const char *list;
-	lua_Integer n;
+	const char *list = "";
+	lua_Integer n = 1;
+	int status;
 
 	if (!c->sasl)
 		return fail_closed(L);
 	lua_newtable(L);
-	if (sasl_listmech(c->sasl, NULL, "", " ", "", &list, NULL, NULL) !=
-	    SASL_OK)
-		return 1;
-	for (n = 1; *list; n++) {
+	/* Where all names have a -PLUS form, libsasl 2.1.28 writes one byte
+	 * behind its list: it must not know of the binding here. */
+	if (c->bound)
+		sasl_setprop(c->sasl, SASL_CHANNEL_BINDING, NULL);
+	status = sasl_listmech(c->sasl, NULL, "", " ", "", &list, NULL, NULL);
+	if (c->bound)
+		sasl_setprop(c->sasl, SASL_CHANNEL_BINDING, &c->binding);
+	while (status == SASL_OK && *list) {
 		size_t size = strcspn(list, " ");
 
 		lua_pushlstring(L, list, size);
-		lua_rawseti(L, -2, n);
+		if (c->bound && binds(list)) {
+			lua_pushfstring(L, "%s-PLUS", lua_tostring(L, -1));
+			lua_rawseti(L, -3, n++);
+		}
+		if (c->binding.critical)
+			lua_pop(L, 1);
+		else
+			lua_rawseti(L, -2, n++);
 		list += size + (list[size] == ' ');
 	}
 	return 1;

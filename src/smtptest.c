@@ -1,8 +1,10 @@
 #include "smtptest.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <lauxlib.h>
 #include <lualib.h>
@@ -110,6 +112,18 @@ run(lua_State *L)
 	return 0;
 }
 
+/* Whether a script's own print or io.write failed unseen; a reader that had
+ * enough is no failure. */
+static int
+unwritten(void)
+{
+	struct pollfd out = { STDOUT_FILENO, POLLOUT, 0 };
+
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return 0;
+	return poll(&out, 1, 0) < 0 || !(out.revents & POLLERR);
+}
+
 int
 smtptest_main(int argc, char **argv)
 {
@@ -131,5 +145,9 @@ smtptest_main(int argc, char **argv)
 		command.status = EXIT_INTERNAL;
 	}
 	lua_close(L);
+	if (command.status == 0 && unwritten()) {
+		fputs("failure: standard output: write error\n", stderr);
+		return EXIT_FAILURE;
+	}
 	return command.status;
 }

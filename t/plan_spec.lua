@@ -55,7 +55,7 @@ describe("plan.check", function()
 		minssf = { { 0, 256 }, { -1, 0.5, "1" } },
 		maxssf = { { 0, 128 }, { -1, math.huge } },
 		initial_response = { { true, false, "AGFsaWNl" }, { 0 } },
-		challenge = { { true, false, print }, { "text" } },
+		challenge = { { true, false, print, "text" }, { 1 } },
 		channel_binding = { { true, false, "tls-exporter" }, { 1 } },
 		sasl_options = { { {}, { plugin_list = "plain" } }, { "a=b", { a = true }, { "a" } } },
 		reauth = { { true, false }, { 1 } },

@@ -319,6 +319,23 @@ describe("channel binding", function()
 		assert.matches("SCRAM%-SHA%-256%-PLUS", table.concat(sasl.server({binding = binding}):mechanisms(), " "))
 		assert.is_nil(table.concat(sasl.server({}):mechanisms(), " "):find("PLUS"))
 	end)
+
+	-- libsasl 2.1.28 writes behind its list when all names have a -PLUS form.
+	it("is listed where every mechanism can bind", function()
+		local server = sasl.server {binding = binding, mechanisms = "SCRAM-SHA-256", users = USERS}
+		assert.same({"SCRAM-SHA-256-PLUS", "SCRAM-SHA-256"}, server:mechanisms())
+		local client = sasl.client {binding = binding}
+		local _, first, mechanism = ask(client, CREDENTIALS, {}, "start", table.concat(server:mechanisms(), " "))
+		assert.equal("SCRAM-SHA-256-PLUS", mechanism)
+		assert.is_true((server:start(mechanism, first)))
+	end)
+
+	it("that is critical leaves only -PLUS on the server", function()
+		local server = sasl.server {binding = with(binding, {critical = true}), users = USERS,
+			mechanisms = "SCRAM-SHA-256 PLAIN"}
+		assert.same({"SCRAM-SHA-256-PLUS"}, server:mechanisms())
+		assert.is_nil((server:start("PLAIN", "\0alice\0secret")))
+	end)
 end)
 
 describe("strength", function()
@@ -608,7 +625,7 @@ describe("a life", function()
 
 	it("of many side by side is each its own", function()
 		local all = {}
-		for i = 1, 50 do
+		for i = 1, 10 do
 			local password = "secret" .. i
 			all[i] = authenticate("SCRAM-SHA-1", {server = {users = {["user" .. i] = password}},
 				credentials = {authname = "user" .. i, username = "", password = password}})

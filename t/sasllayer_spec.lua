@@ -81,6 +81,7 @@ for _, ssf in ipairs {1, 56, 128} do
 				local bytes, message, code = server:read()
 				assert.same({nil, "SASL"}, {bytes, code})
 				assert.is_true(#message > 0)
+				assert.is_nil(message:find("success"))
 			end
 			assert.same({nil, "SASL"}, {server:write "x", (select(3, server:write "x"))})
 		end)
@@ -129,6 +130,12 @@ describe("a packet", function()
 			assert.same({"WANTREAD", "TRUNCATED"}, {after(bytes)})
 		end)
 	end
+
+	it("that lies about its length says so", function()
+		local _, server = layers(1)
+		server:feed "EHLO plain text"
+		assert.same({nil, "packet longer than agreed", "SASL"}, {server:read()})
+	end)
 
 	it("is as large as the peer allows", function()
 		local client, server = layers(128, {server = {maxbufsize = 1000}})

@@ -38,7 +38,8 @@ function pair.authenticate(list, options)
 		result.at, result.message, result.code, result.number = at, message, code, number
 		return result
 	end
-	local ok, response, mechanism, done = pair.ask(result.client, credentials, result.asked, "start", list, options.initial)
+	local ok, response, mechanism, done =
+		pair.ask(result.client, credentials, result.asked, "start", list, options.initial)
 	if not ok then return failed("client", response, mechanism, done) end
 	result.mechanism, result.first, result.done = mechanism, response, done
 	local sok, challenge, finished, number = result.server:start(mechanism, response)

@@ -1,8 +1,11 @@
 --- auth: the AUTH command (RFC 4954): a method of Session.
 
+local argument = require "smtptest.argument"
 local base64 = require "smtptest.base64"
 local file = require "smtptest.core.file"
+local plans = require "smtptest.plan"
 local sasl = require "smtptest.sasl"
+local smtp = require "smtptest.smtp"
 local tls = require "smtptest.tls"
 
 local auth = { methods = {} }
@@ -10,6 +13,12 @@ local methods = auth.methods
 
 -- RFC 5321 section 4.5.3.1.4: a command line has at most 512 octets, CR LF included.
 local LONGEST = 512
+
+local OPTIONS = { on_challenge = "function" }
+for name in ([[mechanism authname username password realm challenge minssf maxssf sasl_options channel_binding reauth
+	initial_response]]):gmatch("%S+") do
+	OPTIONS[name] = plans.fields[name]
+end
 
 -- Whose login name is authname's default: asked only when a mechanism needs it.
 local function login_name()
@@ -21,7 +30,9 @@ end
 
 local function binding_of(self, wanted)
 	if not self.tls or wanted == false then return nil end
-	local bytes, kind = self.tls:channel_binding(type(wanted) == "string" and wanted or nil)
+	local named = type(wanted) == "string" and wanted or nil
+	local bytes, kind, code = self.tls:channel_binding(named)
+	if not bytes and named then self:fail("AUTH", kind, code) end
 	return bytes and { type = kind, data = bytes }
 end
 
@@ -31,10 +42,11 @@ local function request_of(self, options)
 		if options[name] ~= nil then return options[name] end
 		return plan[name]
 	end
+	local initial = field("initial_response")
 	local mechanism = field("mechanism")
 	local names = {}
 	if mechanism then
-		for name in mechanism:gmatch("%S+") do names[#names + 1] = name:upper() end
+		for name in mechanism:gmatch("[%w_-]+") do names[#names + 1] = name:upper() end
 	else
 		names = self.capabilities.AUTH or names
 	end
@@ -57,11 +69,12 @@ local function request_of(self, options)
 		minssf = field("minssf"),
 		maxssf = field("maxssf"),
 		external_ssf = self.tls and self.tls.bits or 0,
-		external_name = self.tls and tls.identity(plan),
+		external_name = self.tls and tls.identity(self.tls.plan),
 		options = field("sasl_options"),
 		proxying = username ~= nil and username ~= "" and username ~= (authname or login_name()),
 		binding = binding,
-		initial = field("initial_response") ~= false,
+		initial = initial ~= false,
+		given = type(initial) == "string" and initial or nil,
 		reauth = field("reauth"),
 		skipped = function(name, reason)
 			self.transport:note("auth", { mechanism = name, skipped = reason })
@@ -74,9 +87,7 @@ local function encoded(response)
 end
 
 local function send_line(self, line)
-	local ok, message, code = self.transport:write(line .. "\r\n", self:seconds("AUTH"))
-	if not ok then self:fail("AUTH", message, code) end
-	self.written = require("smtptest.task").now()
+	smtp.write(self, line .. "\r\n", "AUTH")
 end
 
 -- Takes an open exchange back; what the server says to that is part of the error.
@@ -95,7 +106,7 @@ local function decoded(self, answer)
 	return challenge
 end
 
--- The mechanism's answer to a challenge, or what on_challenge makes of it.
+-- The mechanism's answer to a challenge, or what on_challenge makes of it; nil: the script takes the exchange back.
 local function response_to(self, exchange, challenge, options, step)
 	local held = exchange.held_back
 	local ok, response, code, prompts
@@ -108,10 +119,13 @@ local function response_to(self, exchange, challenge, options, step)
 		ok, response, code, prompts = exchange:step(challenge)
 	end
 	if options.on_challenge then
-		local given = options.on_challenge(challenge, ok and response or nil, step)
-		if given == nil then cancel(self, "canceled by on_challenge", "CANCELED") end
+		if ok and not exchange.over then response = response or "" else response = nil end
+		local given = options.on_challenge(challenge, response, step)
+		if given ~= nil and type(given) ~= "string" then
+			error("bad result of on_challenge (string or nil expected, got " .. type(given) .. ")", 0)
+		end
 		if given ~= response then exchange.over = true end
-		exchange.scripted = true
+		exchange.scripted = given ~= nil
 		return given
 	end
 	if not ok then cancel(self, response, code, { prompts = prompts }) end
@@ -119,7 +133,8 @@ local function response_to(self, exchange, challenge, options, step)
 end
 
 local function judge(self, exchange, answer)
-	if exchange.done and not exchange.held_back or exchange.scripted then return end
+	local finished = exchange.done and not exchange.held_back
+	if (finished or exchange.scripted) and not exchange.canceled then return end
 	local name = exchange.mechanism
 	local proves = name:find("^SCRAM") or name == "DIGEST-MD5" or name:find("^GS")
 	self:fail("AUTH", proves and "server did not prove its identity"
@@ -127,23 +142,24 @@ local function judge(self, exchange, answer)
 end
 
 local function put_layer_on(self, exchange)
-	self.ssf = exchange:ssf()
-	if self.ssf == 0 then return end
+	local ssf = exchange:ssf()
+	if ssf == 0 then return exchange:close() end      -- one of an earlier exchange stays (RFC 4422 section 3.8)
+	self.ssf = ssf
 	self.transport:push(exchange:layer())
 	self.capabilities = {}
 end
 
 --- Authenticates.
--- @param options  mechanism (names separated by blanks; default: those in the capabilities, strongest first), authname
---   username realm password challenge minssf maxssf sasl_options channel_binding reauth (default: the plan's);
+-- @param options  mechanism (names between blanks or commas; default: those in the capabilities, strongest first),
+--   authname username realm password challenge minssf maxssf sasl_options channel_binding reauth (default: the plan's);
 --   initial_response: nil as the mechanism does, false never, a string exactly these bytes;
---   on_challenge: function(challenge, response, step) -> bytes to send, or nil to cancel with "*"
+--   on_challenge: function(challenge, response, step) -> bytes to send, or nil to cancel with "*"; `response` is what
+--   the mechanism would send, nil where it has nothing to say
 -- @return the final reply, `challenge` in it the last decoded 334. Sets `authenticated mechanism ssf`; puts the
 --   security layer on. Raises NOMECH, INTERACT (`err.prompts`), SASL and BASE64 (after sending "*"
 --   where an exchange was open: `err.reply`)
 function methods:auth(options)
-	options = options or {}
-	self.authenticated, self.ssf = false, 0
+	options = argument.options(options, OPTIONS, 2)
 	local request = request_of(self, options)
 	local exchange, message, code, prompts = sasl.start(request)
 	if not exchange then
@@ -151,14 +167,11 @@ function methods:auth(options)
 	end
 	self.mechanism = exchange.mechanism
 	local response = exchange.response
-	if type(options.initial_response) == "string" then
-		response = options.initial_response
-		exchange.over, exchange.scripted = true, true
-	end
+	if request.given then response, exchange.held_back = request.given, nil end
 	local line = "AUTH " .. exchange.mechanism
 	if response then
 		local whole = line .. " " .. encoded(response)
-		if #whole + 2 > LONGEST and type(options.initial_response) ~= "string" then
+		if #whole + 2 > LONGEST and not request.given then
 			exchange.held_back = response
 		else
 			line = whole
@@ -167,10 +180,12 @@ function methods:auth(options)
 	send_line(self, line)
 	local answer = self:reply(nil, "AUTH", "AUTH " .. exchange.mechanism)
 	local step, challenge = 0, nil
-	while answer.code == 334 do
+	while answer.code == 334 and not exchange.canceled do
 		step = step + 1
 		challenge = decoded(self, answer)
-		send_line(self, base64.encode(response_to(self, exchange, challenge, options, step)))
+		response = response_to(self, exchange, challenge, options, step)
+		exchange.canceled = response == nil
+		send_line(self, response and base64.encode(response) or "*")
 		answer = self:reply(nil, "AUTH", "AUTH " .. exchange.mechanism)
 	end
 	answer.challenge = challenge
@@ -179,8 +194,9 @@ function methods:auth(options)
 		self.authenticated = true
 		put_layer_on(self, exchange)
 		self.transport:note("auth", { mechanism = exchange.mechanism, ssf = self.ssf, reply = answer })
+	else
+		exchange:close()
 	end
-	if self.ssf == 0 then exchange:close() end
 	return answer
 end
 

@@ -47,7 +47,8 @@ end
 
 function Failure:__tostring()
 	local message = self.message
-	if self.op and message:sub(1, #self.op) ~= self.op then
+	-- A question that nobody answered says all: "no password given".
+	if self.op and self.code ~= "INTERACT" and message:sub(1, #self.op) ~= self.op then
 		message = self.op .. ": " .. message
 	end
 	return one_line(message)

@@ -46,19 +46,19 @@ Commands.__index = Commands
 
 --- Cuts what a client sends into command lines and knows message data from them.
 -- `last` is the last complete command in upper case; `data` is true inside message data; `count` is how many replies
--- the lines so far ask for.
+-- the lines so far ask for, `answers` how many came.
 function follow.commands()
-	return setmetatable({ line = "", last = "", data = false, at_start = true, count = 0 }, Commands)
+	return setmetatable({ line = "", last = "", data = false, at_start = true, count = 0, answers = 0 }, Commands)
 end
 
 local function command_line(self, text)
 	self.count = self.count + 1
 	self.last = text:upper():gsub("%s+$", "")
-	if self.last == "DATA" then self.data = true end
+	if self.last == "DATA" then self.data, self.data_at = true, self.count end
 end
 
--- Where message data ends in bytes from position on; nil when it goes on. A line that may be the beginning of the end is
--- kept for the next time.
+-- Where message data ends in bytes from position on; nil when it goes on. A line that may be the beginning of the end
+-- is kept for the next time.
 local function data_end(self, bytes, position)
 	local at_start = self.at_start
 	while true do
@@ -97,9 +97,11 @@ function Commands:feed(bytes)
 	end
 end
 
---- The server refused DATA: what followed were commands.
-function Commands:refused()
-	self.data = false
+--- The server has answered the next command; was that a DATA that it refused, then what follows it are commands.
+-- @param code  of the reply
+function Commands:answered(code)
+	self.answers = self.answers + 1
+	if self.data and self.answers == self.data_at and code >= 400 then self.data = false end
 end
 
 --- Whether the line now begun has a beginning but no end.

@@ -1,5 +1,6 @@
 --- smtptest: scriptable SMTP and LMTP sessions.
 
+local core = require "smtptest.core.line"
 local embed = require "smtptest.core.embed"
 local file = require "smtptest.core.file"
 local failure = require "smtptest.failure"
@@ -20,6 +21,7 @@ local smtptest = {
 	prompt = prompt.ask,
 	hush = prompt.hush,
 	write = output.write,
+	escape = core.escape,
 	ask = output.ask,
 	task = require "smtptest.task",
 	base64 = require "smtptest.base64",
@@ -42,7 +44,8 @@ end
 -- @param changes  table of plan fields
 -- @param base     default: smtptest.options
 function smtptest.plan(changes, base)
-	return plans.new(changes or {}, base or smtptest.options, 2)
+	local plan = plans.new(changes or {}, base or smtptest.options, 2)
+	return plan         -- no tail call: the caller's line is the one to blame
 end
 
 --- What an event means, in words: lines that begin with "# ", or "".
@@ -100,7 +103,10 @@ end
 --- Writes the number of this process to a file.
 function smtptest.pidfile(path)
 	local handle <close>, message = io.open(path, "w")
-	if not handle then error(failure.new { op = "pidfile", code = "ENOENT", message = message }, 0) end
+	if not handle then
+		local why = ("could not open %s for writing\nerror: %s"):format(path, message:gsub("^.*: ", ""))
+		error(failure.new { op = "open", code = "ENOENT", message = why }, 0)
+	end
 	handle:write(file.getpid())
 end
 

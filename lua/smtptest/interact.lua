@@ -1,5 +1,6 @@
 --- interact: the keyboard (or a file, a pipe) and the server, both ways at once: a method of Session.
 
+local argument = require "smtptest.argument"
 local file = require "smtptest.core.file"
 local core = require "smtptest.core.line"
 local follow = require "smtptest.follow"
@@ -74,7 +75,7 @@ end
 function Talk:replied(answer)
 	local session = self.session
 	if answer.code == 334 then session.observer.tracker:challenged() end
-	if answer.code >= 400 and self.commands.data and answer.code ~= 0 then self.commands:refused() end
+	self.commands:answered(answer.code)
 	answer.session, session.last = session, answer
 	session.transport:note("reply", { reply = answer, bytes = answer.raw })
 	if self.awaited then
@@ -235,6 +236,11 @@ local function converse(self, options)
 	return outcome
 end
 
+local OPTIONS = {
+	input = "string|table|userdata|boolean", output = "function|table|userdata",
+	crlf = "boolean", lockstep = "boolean", quit = "boolean", echo = "boolean",
+}
+
 --- Copies input to the server and the server's text to the output until one ends.
 -- @param options  input: nil stdin, a file's name, a smtptest.core.file, a listener (one client after the other), false
 --   none; output: nil stdout (control characters escaped on a terminal), an object with `write`, or function(bytes);
@@ -244,7 +250,7 @@ end
 -- @return "eof" (input ended), "quit" (it ended with QUIT), "closed" (by the server), "interrupt". Raises TIMEOUT when
 --   the server is silent after the end of input, and what opening and reading the input raised (op "open", "read")
 function methods:interact(options)
-	options = options or {}
+	options = argument.options(options, OPTIONS, 2)
 	local input = options.input
 	if type(input) == "table" and input.accept then
 		return relay.serve(self, input)

@@ -1,11 +1,14 @@
 --- output: what a script shows the person, on standard output.
 
 local core = require "smtptest.core.line"
+local failure = require "smtptest.failure"
 local file = require "smtptest.core.file"
 local prompt = require "smtptest.prompt"
 local transcript = require "smtptest.transcript"
 
 local output = {}
+
+local EPIPE = 32
 
 local terminal
 
@@ -16,9 +19,12 @@ local terminal
 function output.write(first, ...)
 	if terminal == nil then terminal = file.fromfd(1):isatty() end
 	local text = ... and table.concat { first, ... } or first
-	local ok, message = io.stdout:write(terminal and core.visible(text) or text)
-	if ok then ok, message = io.stdout:flush() end
-	if not ok then error("standard output: " .. message, 0) end
+	local ok, message, errno = io.stdout:write(terminal and core.visible(text) or text)
+	if ok then ok, message, errno = io.stdout:flush() end
+	if not ok then
+		local code = errno == EPIPE and "EPIPE" or "EIO"
+		error(failure.new { op = "standard output", code = code, message = message }, 0)
+	end
 	return true
 end
 

@@ -120,7 +120,7 @@ plan.fields = {
 	realm = asked, password = asked,
 	minssf = strength, maxssf = strength,   -- bits, TLS counts
 	initial_response = either(switch, text),
-	challenge = either(switch, callable),
+	challenge = either(switch, asked),
 	channel_binding = either(switch, text),
 	sasl_options = { "a table of strings", is_map_of_strings },
 	reauth = switch,                        -- DIGEST-MD5 may reauthenticate fast
@@ -148,13 +148,15 @@ table.sort(names)
 
 -- ---------------------------------------------------------------- checking
 
---- How a wrong value looks in a message. Those of secret fields never do.
+-- Fields whose values are never shown, whatever they are.
+local SECRET = { password = true, keypass = true, challenge = true, initial_response = true, session = true }
+
+--- How a wrong value looks in a message.
 local function shown(name, value)
-	if type(value) == "number" or type(value) == "boolean" then return tostring(value) end
-	if type(value) == "string" and name ~= "password" and name ~= "keypass" then
-		return ("%q"):format(value)
-	end
-	return "a " .. type(value)
+	local kind = type(value)
+	if kind == "boolean" or kind == "number" and not SECRET[name] then return tostring(value) end
+	if kind == "string" and not SECRET[name] then return ("%q"):format(value) end
+	return "a " .. kind
 end
 
 --- Checks that every field of a plan is known and holds what it may.

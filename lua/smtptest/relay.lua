@@ -26,7 +26,7 @@ end
 
 -- The client has nothing more to say; what the server still owes it comes first.
 local function leave(session, state)
-	if state.answered < state.commands.count then
+	if state.commands.answers < state.commands.count then
 		state.caught_up = task.promise()
 		state.caught_up:wait(session:seconds("reply"))
 	end
@@ -58,14 +58,12 @@ end
 
 -- Serves one client to its end: "eof", "data" (it left inside message data) or "closed" (the server did).
 local function serve_client(session, client)
-	local state = { client = client, outcome = task.promise(), commands = follow.commands(), last_cr = false,
-		answered = 0 }
+	local state = { client = client, outcome = task.promise(), commands = follow.commands(), last_cr = false }
 	state.replies = follow.replies(function(answer)
 		if answer.code == 334 then session.observer.tracker:challenged() end
-		if answer.code >= 400 then state.commands:refused() end
+		state.commands:answered(answer.code)
 		session.transport:note("reply", { reply = answer, bytes = answer.raw })
-		state.answered = state.answered + 1
-		if state.caught_up and state.answered >= state.commands.count then state.caught_up:set(true) end
+		if state.caught_up and state.commands.answers >= state.commands.count then state.caught_up:set(true) end
 	end)
 	local function guarded(fn)
 		return task.spawn(function()

@@ -31,13 +31,12 @@ end
 
 -- The server's JSON error comes in a 334 and is answered, so that the final reply follows.
 local function oauth(answer, message)
-	local sent
+	local step = 0
 	return function(challenge)
-		if not sent then
-			sent = true
-			return message, true
-		end
-		return challenge == "" and "" or answer, true
+		step = step + 1
+		if step == 1 then return message, true end
+		if step == 2 then return challenge == "" and "" or answer, true end
+		error("the server asks for more than a token", 0)
 	end
 end
 
@@ -64,10 +63,13 @@ local function answer(request, prompt)
 	local value = request[prompt.id]
 	if prompt.id == "echo" or prompt.id == "noecho" then
 		value = request.challenge
-		if type(value) == "function" then return value(prompt.challenge, prompt.prompt, prompt.id == "echo") end
-		return nil
+		if type(value) == "boolean" then return nil end
+		if type(value) ~= "string" and value then
+			return value(prompt.challenge, prompt.prompt, prompt.id == "echo")
+		end
+		return value
 	end
-	if type(value) == "function" then
+	if value ~= nil and type(value) ~= "string" then
 		if prompt.id == "realm" then
 			local list = {}
 			for realm in (prompt.challenge or ""):gmatch("{(.-)}") do list[#list + 1] = realm end
@@ -119,8 +121,8 @@ end
 
 function Cyrus:step(challenge)
 	-- libsasl's mechanisms tell no challenge from an empty one, as the classic program does.
-	local ok, response, done = ask(self, "step", challenge ~= "" and challenge or nil)
-	if not ok then return nil, response, done end
+	local ok, response, done, prompts = ask(self, "step", challenge ~= "" and challenge or nil)
+	if not ok then return nil, response, done, prompts end
 	self.done = done
 	return true, response
 end
@@ -187,12 +189,6 @@ local function call(self, challenge)
 end
 
 function Scripted:step(challenge)
-	if self.held then
-		-- The first message was held back for the first challenge.
-		local response = self.held
-		self.held = nil
-		return true, response
-	end
 	return call(self, challenge)
 end
 
@@ -202,33 +198,31 @@ end
 
 function Scripted.close() end
 
-local function scripted_start(request, name)
-	local credentials = {
-		service = request.service, host = request.host, port = request.port, realm = request.realm,
-		channel_binding = request.binding,
-	}
-	local given, message, code, prompts = answers(request, { { id = "authname" }, { id = "username" } })
-	if not given then return nil, message, code, prompts end
-	credentials.authname, credentials.username = given.authname, given.username
-	-- Asked for when the mechanism reads it: LOGIN's comes after the challenge.
-	setmetatable(credentials, { __index = function(self, key)
-		if key ~= "password" then return nil end
-		local answered, why, symbol, asked = answers(request, { { id = "password" } })
-		if not answered then error({ message = why, code = symbol, prompts = asked }, 0) end
-		self.password = answered.password
-		return answered.password
+-- What is asked for only when the mechanism reads it: LOGIN's password comes after the challenge.
+local ASKED = { authname = true, username = true, password = true, realm = true }
+
+local function credentials_of(request)
+	return setmetatable({
+		service = request.service, host = request.host, port = request.port, channel_binding = request.binding,
+	}, { __index = function(self, key)
+		if not ASKED[key] or key == "realm" and request.realm == nil then return nil end
+		local given, message, code, prompts = answers(request, { { id = key } })
+		if not given then error({ message = message, code = code, prompts = prompts }, 0) end
+		self[key] = given[key]
+		return given[key]
 	end })
-	local ok, fn = pcall(sasl.mechanisms[name], credentials)
-	if not ok then
-		if type(fn) == "table" then return nil, fn.message, fn.code, fn.prompts end
-		return nil, fn, "SASL", name
+end
+
+local function scripted_start(request, name)
+	local self = setmetatable({ mechanism = name, done = false }, Scripted)
+	self.fn = function()
+		self.fn = sasl.mechanisms[name](credentials_of(request))
+		return self.fn(nil)
 	end
-	local self = setmetatable({ fn = fn, mechanism = name, done = false }, Scripted)
-	local response
-	ok, response, code, prompts = call(self, nil)
+	local ok, response, code, prompts = call(self, nil)
 	if not ok then return nil, response, code, prompts or name end
 	if request.initial == false and response then
-		self.held, response = response, nil
+		self.held_back, response = response, nil
 	end
 	self.response = response
 	return self
@@ -248,7 +242,7 @@ end
 local function split(request)
 	local own, cyrus, fallback = {}, {}, {}
 	local installed = {}
-	for _, name in ipairs(core.mechanisms()) do installed[name] = true end
+	for _, name in ipairs(core.mechanisms(request.options)) do installed[name] = true end
 	for _, name in ipairs(request.mechanisms) do
 		name = name:upper()
 		if rawget(sasl.mechanisms, name) then
@@ -282,10 +276,12 @@ function sasl.start(request)
 	if #request.mechanisms == 0 then return nil, "no mechanism available", "NOMECH" end
 	local own, cyrus, fallback = split(request)
 	local message, code, detail = "no mechanism available", "NOMECH", nil
+	local first_message, first_code
 	local function try(start, names, label)
 		local exchange, why, symbol, more = start(request, names)
 		if exchange then return exchange end
 		message, code, detail = why, symbol, more
+		if symbol ~= "NOMECH" and not first_code then first_message, first_code = why, symbol end
 		if symbol == "SASL" and request.skipped and #request.mechanisms > 1 then request.skipped(label or more, why) end
 	end
 	for _, name in ipairs(own) do
@@ -293,12 +289,10 @@ function sasl.start(request)
 		if exchange then return exchange end
 		if code == "INTERACT" then return nil, message, code, detail end
 	end
-	local first_message, first_code
 	while #cyrus > 0 do
 		local exchange = try(cyrus_start, table.concat(cyrus, " "))
 		if exchange then return exchange end
 		if code == "INTERACT" then return nil, message, code, detail end
-		if code ~= "NOMECH" and not first_code then first_message, first_code = message, code end
 		if code ~= "SASL" or not detail then break end
 		local rest = without(cyrus, detail)
 		if #rest == #cyrus then break end

@@ -1,10 +1,12 @@
 --- session: one SMTP or LMTP session, from connecting to closing.
 
+local argument = require "smtptest.argument"
 local failure = require "smtptest.failure"
 local output = require "smtptest.output"
 local plans = require "smtptest.plan"
 local proxy = require "smtptest.proxy"
 local smtp = require "smtptest.smtp"
+local task = require "smtptest.task"
 local auth = require "smtptest.auth"
 local interact = require "smtptest.interact"
 local tls = require "smtptest.tls"
@@ -27,6 +29,7 @@ Observer.__index = Observer
 function Observer:sent(bytes)
 	local from, to = self.tracker:sent(bytes)
 	self.transcript:add("C", bytes, from and { from, to })
+	self.shown = from and transcript.masked(bytes, { from, to })
 	return from, to
 end
 
@@ -55,9 +58,10 @@ local function complete(plan, level)
 	return plans.defaults(plans.check(plan or {}, level + 1))
 end
 
+-- What fails before there is a session.
 local function raise(op, message, code, fields)
-	fields = fields or {}
 	fields.op, fields.message, fields.code = op, message, code
+	fields.layer, fields.transcript = "clear", ""
 	error(failure.new(fields), 0)
 end
 
@@ -65,7 +69,7 @@ end
 local function check_material(plan)
 	if plan.tls == "none" and not (plan.certfile or plan.keyfile or plan.cafile or plan.capath) then return end
 	local context, message, code = tls.context(plan)
-	if not context then raise("TLS", message, code) end
+	if not context then raise("TLS", message, code, {}) end
 end
 
 local function send_proxy(self)
@@ -100,11 +104,13 @@ end
 function session.connect(plan, fn, options)
 	plan = complete(plan, 2)
 	check_material(plan)
+	local start = task.now()
 	local a_transport, message, code = transport.connect(plan)
 	if not a_transport then
 		local op = code == "RESOLVE" and "getaddrinfo" or "connect"
 		if code == "TIMEOUT" then message = "connect: timed out" end
-		raise(op, message, code, { target = plan.socket or ("%s:%s"):format(plan.host, plan.port) })
+		raise(op, message, code, { target = plan.socket or ("%s:%s"):format(plan.host, plan.port),
+			elapsed = task.now() - start })
 	end
 	local self = new(a_transport, plan)
 	if fn then self:on(fn, options) end
@@ -114,7 +120,9 @@ end
 --- Makes a session on a transport; nothing is sent or read.
 -- @return session
 function session.wrap(a_transport, plan)
-	return new(a_transport, complete(plan, 2))
+	local whole = complete(plan, 2)
+	if plan and plan.maxline then a_transport.maxline = plan.maxline end
+	return new(a_transport, whole)
 end
 
 -- ---------------------------------------------------------------- TLS (RFC 3207)
@@ -130,12 +138,18 @@ function Session:handshake(fields)
 	local plan = with_fields(self.plan, fields)
 	local machine, message, code = tls.client(plan)
 	if not machine then self:fail("TLS", message, code) end
-	self.handshaking = machine
+	-- Lines of a reply that never ended are bytes received in clear, too.
+	if self.partial then self.transport:unread(table.concat(self.partial)) end
+	self.partial = nil
 	local leftover, why, symbol, dropped = self.transport:push(machine, self:seconds("TLS handshake"))
 	if not leftover then
+		-- Whether it is the write or the read that finds the peer gone is chance.
+		if symbol == "EPIPE" or symbol == "ECONNRESET" then
+			why, symbol = "the peer closed during the handshake", "TLS"
+		end
 		self:fail("TLS handshake", why, symbol, { leftover = dropped, problems = machine:problems() })
 	end
-	self.capabilities, self.partial = {}, nil
+	self.capabilities = {}
 	self.tls = tls.info(machine, plan, leftover)
 	if leftover ~= "" then self.transport:note("leftover", { bytes = leftover }) end
 	self.transport:note("tls", { tls = self.tls })
@@ -144,9 +158,10 @@ end
 
 --- Says STARTTLS; shakes hands after a 220; clears the capabilities.
 -- @param fields  as handshake()
--- @return reply; raises as handshake()
+-- @return reply; raises as handshake(), before STARTTLS for a key or certificate that can't be read
 function Session:starttls(fields)
-	with_fields(self.plan, fields)
+	local context, message, code = tls.context(with_fields(self.plan, fields))
+	if not context then self:fail("TLS", message, code) end
 	local answer = self:command("STARTTLS", "STARTTLS")
 	if answer.code == 220 then self:handshake(fields) end
 	return answer
@@ -183,14 +198,19 @@ local function whole_way(self)
 	self:hello()
 	if self.plan.tls == "starttls" then
 		if not self.capabilities.STARTTLS then
-			self:fail("STARTTLS", "STARTTLS not supported by the server", "REPLY")
+			self:fail("STARTTLS", "STARTTLS not supported by the server", "REPLY", { reply = self.last })
 		end
 		local answer = self:starttls()
 		if answer.code ~= 220 then stop(self, "STARTTLS", answer) end
 		self:hello()
 	end
 	if session.wants_auth(self.plan) then
-		local answer = self:auth()
+		local ok, answer = pcall(self.auth, self)
+		if not ok then
+			-- Without a usable mechanism it is EHLO's answer that stops us.
+			if failure.is(answer) then answer.reply = answer.reply or self.last end
+			error(answer, 0)
+		end
 		if answer.code ~= 235 then stop(self, "AUTH", answer) end
 		if self.ssf > 0 then self:hello() end
 	end
@@ -201,20 +221,24 @@ end
 -- @param plan  default: what the command line said
 -- @return session; what stops the way raises one error with `reply` and `session`, which is still open
 function session.open(plan)
-	plan = plan or session.options()
-	local self = session.connect(plan)
-	return whole_way(self)
+	plan = plans.check(plan or session.options(), 2)
+	return whole_way(session.connect(plan))
 end
 
 -- ---------------------------------------------------------------- listening in, and the end
 
+local ON = { below = "boolean" }
+
 --- Calls fn with an event for every write or record taken, every chunk read and every fact.
 -- @param fn       function(event); event: direction ("send" "receive" "note"), bytes, layer ("clear" "tls" "sasl"),
---   time (seconds since 1970), secret (nil or {from, to}); of a note `event`: "line" (one line of a reply) "reply"
---   "tls" "auth" "leftover" "closed" "quit" (the end of interact)
+--   time (seconds since 1970), secret (nil or {from, to}); of a note `event`:
+--   "line" (one line of a reply) "partial" (a line whose end never came) "reply" "tls" "auth" "leftover" "closed"
+--   "quit" (the end of interact)
 -- @param options  below (true): also the bytes under the layers
 -- @return a function that removes fn
 function Session:on(fn, options)
+	if type(fn) ~= "function" then error("bad listener (function expected, got " .. type(fn) .. ")", 2) end
+	options = argument.options(options, ON, 2)
 	return self.transport:on(fn, options)
 end
 

@@ -2,6 +2,7 @@
 --
 -- A reply of any code is a value. What raises is the connection's failure, always as one error object.
 
+local argument = require "smtptest.argument"
 local core = require "smtptest.core.line"
 local failure = require "smtptest.failure"
 local reply = require "smtptest.reply"
@@ -27,11 +28,12 @@ function methods:seconds(phase)
 end
 
 --- Raises the error object for a failure of the connection.
--- @param op  the phase or command
-function methods:fail(op, message, code, fields)
+-- @param op       the phase or command
+-- @param seconds  of TIMEOUT: how long it was (default: as the phase may take)
+function methods:fail(op, message, code, fields, seconds)
 	fields = fields or {}
 	fields.op, fields.message, fields.code = op, message, code
-	if code == "TIMEOUT" then fields.message = ("timed out after %g s"):format(self:seconds(op)) end
+	if code == "TIMEOUT" then fields.message = ("timed out after %g s"):format(seconds or self:seconds(op)) end
 	if code == "EOF" then fields.message = "the server closed the connection" end
 	fields.layer = self.transport:layer_name()
 	fields.elapsed = self.written and task.now() - self.written
@@ -43,19 +45,24 @@ end
 -- ---------------------------------------------------------------- writing
 
 -- What the server had to say before it hung up explains more than EPIPE.
-local function last_words(self)
-	local ok, words = pcall(methods.reply, self, 0)
-	return ok and (" (the server said: %s)"):format(words) or ""
+local function last_words(self, code)
+	if code ~= "EPIPE" and code ~= "ECONNRESET" then return nil end
+	local ok, answer = pcall(methods.reply, self, 0)
+	return ok and answer or nil
 end
 
 local function write(self, bytes, op, options)
 	local ok, message, code = self.transport:write(bytes, self:seconds(op), options)
 	if not ok then
-		if code == "EPIPE" or code == "ECONNRESET" then message = message .. last_words(self) end
-		self:fail(op, message, code)
+		local answer = last_words(self, code)
+		if answer then message = ("%s (the server said: %s)"):format(message, answer) end
+		self:fail(op, message, code, { reply = answer })
 	end
 	self.written = task.now()
 end
+
+--- Writes bytes of a phase; raises what went wrong.
+smtp.write = write
 
 local function piece_size(split, offset, rest, index)
 	local size
@@ -72,8 +79,10 @@ local function piece_size(split, offset, rest, index)
 	return math.min(size, rest)
 end
 
+local PIECES = { split = "integer|table|function", gap = "number" }
+
 local function write_pieces(self, bytes, op, options)
-	if not options or not options.split then return write(self, bytes, op) end
+	if not options.split then return write(self, bytes, op) end
 	self.transport.wire.sock:option("nodelay", true)
 	local offset, index, n = 0, 1, #bytes
 	while offset < n do
@@ -88,6 +97,8 @@ end
 -- @param options  split: a size, a list of sizes (the last repeats) or function(offset, rest) -> size: one write (or
 --   TLS record) each; gap: seconds between
 function methods:send(bytes, options)
+	if type(bytes) ~= "string" then error("bad bytes (string expected, got " .. type(bytes) .. ")", 2) end
+	options = argument.options(options, PIECES, 2)
 	write_pieces(self, bytes, "command", options)
 end
 
@@ -109,7 +120,11 @@ function methods:reply(timeout, op, command)
 	repeat
 		local message, code
 		text, message, code = transport:line(deadline == math.huge and math.huge or math.max(0, deadline - task.now()))
-		if not text then self:fail(op, message, code) end
+		if not text then
+			local rest = transport.buffer:sub(transport.position)
+			if op ~= "reply" and rest ~= "" then transport:note("partial", { bytes = rest, command = command }) end
+			self:fail(op, message, code, nil, seconds)
+		end
 		partial[#partial + 1] = text
 		partial.size = partial.size + #text
 		transport:note("line", { bytes = text, command = command })
@@ -127,25 +142,46 @@ function methods:reply(timeout, op, command)
 	return answer
 end
 
---- Sends a line and CR LF, reads one reply.
--- @param line   without its end; CR, LF or NUL inside raise
--- @param phase  one of smtp.phases (default: "command")
-function methods:command(line, phase)
+local function say(self, line, op)
+	write(self, line .. "\r\n", op)
+	-- What is told of the command later must not tell its secret.
+	local shown = self.observer.shown
+	return self:reply(nil, op, shown and shown:gsub("\r?\n$", "") or line)
+end
+
+-- Blames the line that called a method for a command that is more than a line.
+local function checked(line)
+	if type(line) ~= "string" then error("bad command (string expected, got " .. type(line) .. ")", 3) end
 	local bad = line:match("[\r\n%z]")
 	if bad then
-		error(("bad command: %s inside (send() sends exact bytes)"):format(core.escape(bad)), 2)
+		error(("bad command: %s inside (send() sends exact bytes)"):format(core.escape(bad)), 3)
 	end
-	local op = phase or line:match("^%a+") or "command"
-	write(self, line .. "\r\n", op)
-	return self:reply(nil, op, line)
+	return line
+end
+
+local VERBS = { NOOP = true, VRFY = true, EXPN = true, HELP = true, ETRN = true, TURN = true }
+
+-- Only known verbs: what answers a 334 may look like one, and be a secret.
+local function verb_of(line)
+	local verb = line:match("^%a*"):upper()
+	return (smtp.phases[verb] or VERBS[verb]) and verb or "command"
+end
+
+--- Sends a line and CR LF, reads one reply.
+-- @param line   without its end; CR, LF or NUL inside raise
+-- @param phase  one of smtp.phases (default: its verb)
+function methods:command(line, phase)
+	checked(line)
+	return say(self, line, phase or verb_of(line))
 end
 
 -- ---------------------------------------------------------------- the commands of RFC 5321 section 4.1.1
 
 local function hello(verb, name_field)
 	return function(self, name)
-		local answer = self:command(verb .. " " .. (name or self.plan.helo or name_field), verb)
-		self.capabilities = ehlo.parse(answer)
+		local line = checked(verb .. " " .. (name or self.plan.helo or name_field))
+		local answer = say(self, line, verb)
+		self.capabilities, self.recipients = ehlo.parse(answer), {}
 		return answer
 	end
 end
@@ -159,23 +195,26 @@ methods.lhlo = hello("LHLO", "lmtptest")
 
 --- Says HELO; `capabilities` is {} after it.
 function methods:helo(name)
-	local answer = self:command("HELO " .. (name or self.plan.helo or "smtptest"), "HELO")
-	self.capabilities = {}
+	local line = checked("HELO " .. (name or self.plan.helo or "smtptest"))
+	local answer = say(self, line, "HELO")
+	self.capabilities, self.recipients = {}, {}
 	return answer
 end
 
 function methods:rset()
-	return self:command("RSET", "RSET")
+	self.recipients = {}
+	return say(self, "RSET", "RSET")
 end
 
 --- QUIT; closes nothing: that is the server's turn (RFC 5321 section 4.1.1.10).
 function methods:quit()
-	return self:command("QUIT", "QUIT")
+	return say(self, "QUIT", "QUIT")
 end
 
 local function with_argument(verb)
-	return function(self, argument)
-		return self:command(argument and verb .. " " .. argument or verb)
+	return function(self, text)
+		local line = checked(text and verb .. " " .. text or verb)
+		return say(self, line, verb)
 	end
 end
 
@@ -184,7 +223,8 @@ methods.expn, methods.help = with_argument("EXPN"), with_argument("HELP")
 
 -- A list as given, a map sorted by name with `true` as the bare name.
 local function parameters(params)
-	if not params then return "" end
+	if params == nil then return "" end
+	if type(params) ~= "table" then error("bad parameters (a list or a map expected, got " .. type(params) .. ")", 4) end
 	local words = {}
 	for i, word in ipairs(params) do words[i] = tostring(word) end
 	local names = {}
@@ -201,16 +241,24 @@ local function parameters(params)
 	return #words > 0 and " " .. table.concat(words, " ") or ""
 end
 
+local function envelope(verb, address, params)
+	if type(address) ~= "string" then error("bad address (string expected, got " .. type(address) .. ")", 3) end
+	local words = parameters(params)
+	return ("%s:<%s>%s"):format(verb, address, words)
+end
+
 --- MAIL FROM; the address is put between <> as it is.
 -- @param params  a list, sent as given, or a map ({SIZE=100, SMTPUTF8=true}), sent sorted by name
 function methods:mail(address, params)
+	local line = checked(envelope("MAIL FROM", address, params))
 	self.recipients = {}
-	return self:command(("MAIL FROM:<%s>%s"):format(address, parameters(params)), "MAIL")
+	return say(self, line, "MAIL")
 end
 
 --- RCPT TO; as mail().
 function methods:rcpt(address, params)
-	local answer = self:command(("RCPT TO:<%s>%s"):format(address, parameters(params)), "RCPT")
+	local line = checked(envelope("RCPT TO", address, params))
+	local answer = say(self, line, "RCPT")
 	if answer.code >= 200 and answer.code < 300 then table.insert(self.recipients, address) end
 	return answer
 end
@@ -241,17 +289,22 @@ end
 
 local PROGRESS = { progress = true }
 
-local function final_replies(self)
+-- What answers the end of a message; `command` is what ended it.
+local function final_replies(self, command)
 	local op = "end of DATA"
-	if self.plan.protocol ~= "lmtp" then return self:reply(nil, op, ".") end
-	-- RFC 2033 section 4.2: one reply for each recipient that was accepted.
+	local recipients = self.recipients
+	self.recipients = {}
+	if self.plan.protocol ~= "lmtp" then return self:reply(nil, op, command) end
+	-- RFC 2033 section 4.2: one reply for each recipient that was accepted; one is owed in any case.
 	local replies = reply.list()
-	for i, address in ipairs(self.recipients or {}) do
-		replies[i] = self:reply(nil, op, ".")
-		replies[i].recipient = address
+	for i = 1, math.max(1, #recipients) do
+		replies[i] = self:reply(nil, op, command)
+		replies[i].recipient = recipients[i]
 	end
 	return replies
 end
+
+local DATA, BDAT = { stuff = "boolean", eod = "string" }, { last = "boolean", size = "integer" }
 
 --- DATA, the message, its end (RFC 5321 section 4.1.1.4).
 -- @param body     string, file handle or iterator function: constant memory
@@ -260,9 +313,9 @@ end
 -- @return final reply (LMTP: a list of replies, each with `recipient`), and the 354; not answered by 354: that reply
 --   twice, and nothing more was sent
 function methods:data(body, options)
-	options = options or {}
+	options = argument.options(options, DATA, 2)
 	local next_chunk = chunks(body)
-	local go = self:command("DATA", "DATA")
+	local go = say(self, "DATA", "DATA")
 	if go.code ~= 354 then return go, go end
 	local state, tail = "start", "\r\n"
 	local stuffed
@@ -278,24 +331,44 @@ function methods:data(body, options)
 		end
 	end
 	write(self, options.eod or (tail == "\r\n" and ".\r\n" or "\r\n.\r\n"), "DATA")
-	return final_replies(self), go
+	return final_replies(self, "."), go
 end
 
 --- BDAT with a chunk (RFC 3030 section 2).
 -- @param options  last: true for the last chunk; size: what the command says (default #chunk; it may lie)
 function methods:bdat(chunk, options)
-	options = options or {}
+	options = argument.options(options, BDAT, 2)
+	if type(chunk) ~= "string" then error("bad chunk (string expected, got " .. type(chunk) .. ")", 2) end
 	local line = ("BDAT %d%s"):format(options.size or #chunk, options.last and " LAST" or "")
 	write(self, line .. "\r\n" .. chunk, "BDAT", PROGRESS)
-	if options.last and self.plan.protocol == "lmtp" then return final_replies(self) end
+	if options.last then return final_replies(self, line) end
 	return self:reply(nil, "BDAT", line)
 end
 
 -- ---------------------------------------------------------------- several commands at once
 
+local ITEM = { bytes = "string", replies = "integer", command = "string" }
+
 local function as_item(item)
 	if type(item) == "string" then return { bytes = item .. "\r\n", replies = 1, command = item } end
+	if type(item) ~= "table" or not item.bytes then error("bad item (a line or {bytes=, replies=} expected)", 3) end
+	argument.options(item, ITEM, 3)
 	return { bytes = item.bytes, replies = item.replies or 1, command = item.command or item.bytes:match("^[^\r\n]*") }
+end
+
+local Beside = {}
+
+function Beside:__close()
+	self.task:cancel()
+end
+
+-- Writes what the kernel takes at once; more is written while replies are read, because a server whose replies nobody
+-- reads stops reading commands (RFC 2920 section 3.1).
+local function write_beside(self, bytes, options)
+	if options.split or #bytes <= CHUNK then return write_pieces(self, bytes, "command", options) end
+	self.written = task.now()
+	local transport = self.transport
+	return setmetatable({ task = task.spawn(transport.write, transport, bytes, self:seconds("command")) }, Beside)
 end
 
 --- Sends several commands in one write, then reads their replies in order (RFC 2920).
@@ -303,12 +376,13 @@ end
 -- @param options  split, gap as send()
 -- @return list of replies, each with `command`; raises with `err.replies` when fewer came
 function methods:pipeline(lines, options)
+	options = argument.options(options, PIECES, 2)
 	local items, bytes = {}, {}
 	for i, item in ipairs(lines) do
 		items[i] = as_item(item)
 		bytes[i] = items[i].bytes
 	end
-	write_pieces(self, table.concat(bytes), "command", options)
+	local writer <close> = write_beside(self, table.concat(bytes), options)
 	local replies = reply.list()
 	for _, item in ipairs(items) do
 		for _ = 1, item.replies do
@@ -320,24 +394,38 @@ function methods:pipeline(lines, options)
 			replies[#replies + 1] = answer
 		end
 	end
+	if writer then
+		local ok, message, code = writer.task:join()
+		if not ok then self:fail("command", message, code, { replies = replies }) end
+	end
 	return replies
 end
+
+-- Codes that say nothing about the peer: they are for whoever called.
+local OURS = { CANCELED = true, BUSY = true, DEADLOCK = true }
 
 --- Collects replies until the server is quiet.
 -- @param quiet  seconds without a byte that end it
 -- @param max    seconds in all (default: the plan's time-out)
--- @return list of replies; `.closed` the code when the connection ended; `.rest` bytes of an unfinished reply (kept)
+-- @return list of replies; `.closed` the code when the connection ended; `.rest` bytes of an unfinished reply (kept).
+--   Raises TOOLONG CANCELED BUSY DEADLOCK, with `err.replies`
 function methods:drain(quiet, max)
 	local replies = reply.list()
-	local deadline = task.now() + (max or self:seconds("reply"))
+	local transport = self.transport
+	local heard = task.now()
+	local deadline = heard + (max or self:seconds("reply"))
+	local _ <close> = setmetatable({}, { __close = self:on(function(event)
+		if event.direction == "receive" then heard = task.now() end
+	end) })
 	while true do
-		local ok, answer = pcall(self.reply, self, math.min(quiet, math.max(0, deadline - task.now())))
+		local till = math.min(heard + quiet, deadline)
+		local ok, answer = pcall(self.reply, self, math.max(0, till - task.now()))
 		if ok then
 			replies[#replies + 1] = answer
-		elseif not failure.is(answer) or answer.code == "CANCELED" then
+		elseif not failure.is(answer) or OURS[answer.code] or answer.code == "TOOLONG" then
+			if failure.is(answer) then answer.replies = replies end
 			error(answer, 0)
-		else
-			local transport = self.transport
+		elseif answer.code ~= "TIMEOUT" or math.min(heard + quiet, deadline) <= task.now() then
 			if answer.code ~= "TIMEOUT" then replies.closed = answer.code end
 			replies.rest = table.concat(self.partial or {}) .. transport.buffer:sub(transport.position)
 			return replies
@@ -347,7 +435,8 @@ end
 
 --- Whether the server stays silent.
 -- @param seconds  how long
--- @return true; or false and the bytes that came (left unread); or on a close false, "", code
+-- @return true; or false and the bytes that came (left unread); or on a close false, "", code. Raises CANCELED BUSY
+--   DEADLOCK
 function methods:silent(seconds)
 	local transport = self.transport
 	local bytes, message, code = transport:read(CHUNK, seconds)
@@ -356,7 +445,7 @@ function methods:silent(seconds)
 		return false, bytes
 	elseif code == "TIMEOUT" then
 		return true
-	elseif code == "CANCELED" then
+	elseif OURS[code] then
 		self:fail("reply", message, code)
 	end
 	return false, "", code

@@ -73,8 +73,9 @@ local function pop_timer()
 end
 
 local function soon(waiter, turn, value, message, code)
-	ready.last = ready.last + 1
-	ready[ready.last] = { waiter, turn, value, message, code }
+	local last = ready.last + 1
+	ready[last] = { waiter, turn, value, message, code }
+	ready.last = last           -- counted when it is there: memory may end before
 end
 
 local function soon_all(entries)
@@ -330,7 +331,7 @@ end
 local function hopeful(source)
 	local reader = source.reader
 	if not source.listening then return reader or source.writer end
-	return reader and (not reader.thread or awaited(reader))
+	return reader and (source.rdeadline < huge or not reader.thread or awaited(reader))
 end
 
 local function must_wait_for_something()
@@ -357,9 +358,8 @@ function turn_loop(limit)
 	if timers[1] and timers[1][1] < till then till = timers[1][1] end
 	local seconds = limit
 	if till < huge and till - time < limit then seconds = till > time and till - time or 0 end
-	if seconds == huge and not must_wait_for_something() then
-		return false
-	end
+	-- `earliest` may be the deadline of one who is gone.
+	if limit == huge and not timers[1] and not must_wait_for_something() then return false end
 	local n, message = the_poller():wait(seconds == huge and -1 or seconds, events)
 	if not n then error(message, 0) end
 	polls = polls + 1

@@ -15,8 +15,10 @@ local function settings_of(plan)
 	for i, name in ipairs(SETTINGS) do
 		local value = plan[name]
 		settings[name] = value
-		key[i] = type(value) == "table" and table.concat(value, "\1") or tostring(value)
+		key[i] = value == nil and "" or "=" .. (type(value) == "table" and table.concat(value, "\1") or value)
 	end
+	-- Who has the key does not have its password.
+	if type(plan.keypass) == "string" then key[#key + 1] = plan.keypass end
 	return settings, table.concat(key, "\0")
 end
 
@@ -109,10 +111,13 @@ function lazy:session()
 	return bytes and { bytes = bytes, problems = self.problems, verified = self.verified }
 end
 
+local KINDS = { ["tls-exporter"] = true, ["tls-unique"] = true, ["tls-server-end-point"] = true }
+
 --- Channel binding data (RFC 5929, RFC 9266).
 -- @param kind  "tls-exporter", "tls-unique" or "tls-server-end-point"; default what the protocol version is bound with
 -- @return bytes, kind | nil, message, TLS
 function methods:channel_binding(kind)
+	if kind and not KINDS[kind] then error(("unknown kind of channel binding '%s'"):format(tostring(kind)), 2) end
 	kind = kind or (self.protocol == "TLSv1.3" and "tls-exporter" or "tls-unique")
 	local bytes, message, code = self.machine:channel_binding(kind)
 	if not bytes then return nil, message, code end
@@ -131,12 +136,14 @@ end
 -- @param leftover  bytes that were received in clear before it
 function tls.info(machine, plan, leftover)
 	local info = machine:info()
-	info.machine = machine
+	info.machine, info.plan = machine, plan
 	info.leftover = leftover
 	local stored = type(plan.session) == "table" and plan.session
 	if info.resumed and stored then
 		-- No certificate was shown this time: the judgement is the first handshake's.
 		info.problems, info.verified = stored.problems, stored.verified
+		-- Under TLS 1.2 a server that resumes need not send another ticket: the old one goes on to serve.
+		info.ticket = stored.bytes
 	else
 		info.problems = gather(machine:problems())
 		info.verified = info.verified and #info.problems == 0

@@ -17,6 +17,7 @@ function transcript.tracker()
 	return setmetatable({
 		head = "",          -- of the line that the last write left unfinished: as far as it may be an AUTH
 		inside = false,     -- the rest of that line is a secret
+		guess = false,      -- that line is taken for an answer as long as it looks like one
 		answers = 0,        -- 334s not yet answered
 		early = 0,          -- answers that were sent before their 334 came
 		exchange = false,   -- nothing but AUTH and answers was sent since the last AUTH
@@ -60,6 +61,12 @@ end
 -- The first secret byte of the line bytes[position..], which ends at lf if that is not nil; nil when it has none.
 function Tracker:secret_in(bytes, position, lf)
 	if self.inside then return position end
+	if self.guess then
+		if bytes:find("^[A-Za-z0-9+/=]*\r?\n", position) or bytes:find("^[A-Za-z0-9+/=]*\r?$", position) then
+			return position
+		end
+		self.guess, self.exchange, self.early = false, false, self.early - 1
+	end
 	local head = self.head
 	if head == "" then
 		local answer = self.answers > 0
@@ -68,7 +75,7 @@ function Tracker:secret_in(bytes, position, lf)
 		elseif self.exchange and not is_blank(bytes, position) then
 			answer = looks_like_answer(bytes, position, lf)
 			self.exchange = answer
-			if answer then self.early = self.early + 1 end
+			if answer then self.early, self.guess = self.early + 1, not lf end
 		end
 		-- "*" cancels and hides nothing.
 		if answer then return bytes:byte(position) == 42 and position + 1 or position end
@@ -121,9 +128,9 @@ function Tracker:sent(bytes)
 		end
 		if lf then
 			self:ended(bytes, position, lf)
-			self.head, self.inside = "", false
+			self.head, self.inside, self.guess = "", false, false
 		else
-			self.inside = from ~= nil
+			self.inside = from ~= nil and not self.guess
 			self.head = (self.inside or self.head == "-") and "-" or shortened(self.head .. bytes:sub(position))
 		end
 		position = (lf or n) + 1
@@ -140,9 +147,9 @@ function transcript.masked(bytes, secret)
 	return ("%s<%d bytes hidden>%s"):format(bytes:sub(1, secret[1] - 1), n, bytes:sub(secret[2] + 1))
 end
 
---- A command line as it may be shown: without what follows the mechanism of AUTH.
+--- A command line as it may be shown: without what follows the mechanism of AUTH. Shown twice it stays the same.
 function transcript.command(text)
-	local secret = text:match(AUTH)
+	local secret = not text:find("<%d+ bytes hidden>$") and text:match(AUTH)
 	return secret and secret <= #text and transcript.masked(text, { secret, #text }) or text
 end
 

@@ -153,9 +153,10 @@ end
 -- Sends what layers made. It must go out whole, even if the task that wrote it is canceled or has no time left: half a
 -- record would make the rest unreadable. Who writes next sends it first.
 local function flush(self, deadline, progress)
+	local queue = self.queue
+	if not queue[1] then return true end
 	self.flushing = true
 	local _ <close> = self.flushing_turn
-	local queue = self.queue
 	while queue[1] do
 		if self.out > 0 then queue[1], self.out = queue[1]:sub(self.out + 1), 0 end
 		local ok, message, code = self.wire:write(queue[1], deadline, progress, function(_, last) self.out = last end)
@@ -194,10 +195,8 @@ local function deadline_of(self, timeout)
 end
 
 local function write_clear(self, bytes, deadline, progress)
-	if self.queue[1] then
-		local ok, message, code = flush(self, deadline, progress)
-		if not ok then return nil, message, code end
-	end
+	local ok, message, code = flush(self, deadline, progress)
+	if not ok then return nil, message, code end
 	local whole = #bytes
 	return self.wire:write(bytes, deadline, progress, function(first, last)
 		sent(self, last - first + 1 == whole and bytes or bytes:sub(first, last))
@@ -239,10 +238,8 @@ function Transport:write(bytes, timeout, options)
 	local progress = options and options.progress and (timeout or self.timeout) or nil
 	local deadline = deadline_of(self, timeout)
 	local me = running()
-	if self.writer then
-		local ok, message, code = my_turn(self, me, progress and huge or deadline)
-		if not ok then return nil, message, code end
-	end
+	local ok, message, code = my_turn(self, me, progress and huge or deadline)
+	if not ok then return nil, message, code end
 	if self.closed then return nil, "closed", "EBADF" end
 	if self.writer == me then
 		table.insert(self.later, bytes)
@@ -251,7 +248,7 @@ function Transport:write(bytes, timeout, options)
 	self.writer = me
 	local _ <close> = self.writer_turn
 	local write = #self.layers == 0 and write_clear or write_layered
-	local ok, message, code = write(self, bytes, deadline, progress)
+	ok, message, code = write(self, bytes, deadline, progress)
 	while ok and self.later[1] do
 		ok, message, code = write(self, table.remove(self.later, 1), deadline, progress)
 	end

@@ -17,6 +17,7 @@ local huge = math.huge
 
 -- Seconds a connection attempt may take: alone or the last one, and while further addresses remain.
 local LAST, FURTHER = 30, 10
+local RETRY = 0.05
 
 -- RFC 5321 section 4.5.4.2, RFC 8314 section 7.3, RFC 2033: what they are where no services file names them.
 local PORTS = { smtp = "25", smtps = "465", lmtp = "24", submission = "587", submissions = "465" }
@@ -81,6 +82,10 @@ end
 
 local function attempt(address, source_address, deadline)
 	local sock, message, code = socket.connect(address, { source = source_address })
+	-- The queue of a UNIX socket is full, and nothing would tell when it no longer is.
+	while code == "EAGAIN" and task.now() + RETRY < deadline and task.sleep(RETRY) do
+		sock, message, code = socket.connect(address, { source = source_address })
+	end
 	if not sock then return nil, message, code end
 	local self
 	self, message, code = wire.wrap(sock)
@@ -88,10 +93,12 @@ local function attempt(address, source_address, deadline)
 		sock:close()
 		return nil, message, code
 	end
-	self.source.writable = false
 	local ok
-	ok, message, code = task.writable(self.source, deadline)
-	if ok then ok, message, code = sock:connected() end
+	repeat
+		self.source.writable = false
+		ok, message, code = task.writable(self.source, deadline)
+		if ok then ok, message, code = sock:connected() end
+	until code ~= "EAGAIN"
 	if not ok then
 		self:close()
 		if code == "TIMEOUT" then message = "connect: timed out" end

@@ -15,6 +15,9 @@ local BUILD = os.getenv "BUILD" or "build"
 --- The built program.
 run.program = BUILD .. "/smtptest"
 
+--- The same, wherever one stands.
+run.absolute = run.program:find "^/" and run.program or os.getenv "PWD" .. "/" .. run.program
+
 -- A program that hangs is a failure, whatever the speed of the machine.
 local LIMIT = tonumber(os.getenv "RUN_LIMIT" or "") or 30
 
@@ -33,23 +36,37 @@ local function slurp(handle, into)
 	end)
 end
 
+-- What a pipe takes at once when it is writable: a write that blocks would stop the server too.
+local PIPE_BUF = 4096
+
 local function feed(child, input)
 	local handle = child:stdin()
+	local source = task.source(handle:fd(), "level")
 	for _, piece in ipairs(type(input) == "table" and input or { input }) do
-		if type(piece) == "function" then piece(child) else handle:write(piece) end
+		if type(piece) == "function" then
+			piece(child)
+		else
+			for first = 1, #piece, PIPE_BUF do
+				source.writable = false
+				task.writable(source, math.huge)
+				handle:write(piece, first, math.min(#piece, first + PIPE_BUF - 1))
+			end
+		end
 	end
+	task.forget(source)
 	handle:close()
 end
 
 --- Runs a program to its end.
 -- @param argv     list of words; argv[1] nil: the built program
 -- @param options  stdin (string, or list of strings and functions(child) that may wait), env (over
---   the present one), limit
+--   the present one), program (another one), alone (true: without a controlling terminal), limit
 -- @return table: out, err (strings), status (exit status) or signal (number), both nil when it hung
 function run.command(argv, options)
 	options = options or {}
 	local words = { run.program, table.unpack(argv) }
 	if options.program then words[1] = options.program end
+	if options.alone then words = { "setsid", "-w", table.unpack(words) } end
 	local child = assert(process.spawn {
 		argv = options.env and { "env", table.unpack(run.assignments(options.env, words)) } or words,
 		stdin = options.stdin and "pipe" or "null", stdout = "pipe", stderr = "pipe",
@@ -120,9 +137,20 @@ function Client:list(...)
 	end
 end
 
+--- Greets, and lists capabilities after EHLO.
+function Client:welcome(...)
+	self:send "220 stub ESMTP\r\n"
+	self:capabilities(...)
+end
+
 --- Shakes hands as a server, with a certificate for localhost made for this run.
+-- @param settings  of the context, or the context itself: only one that is kept can resume a session
+-- @return the machine
 function Client:tls(settings)
-	assert(self.transport:push(run.server_context(settings):server {}))
+	local context = type(settings) == "userdata" and settings or run.server_context(settings)
+	local machine = context:server {}
+	assert(self.transport:push(machine))
+	return machine
 end
 
 --- Waits until the client has gone.
@@ -139,7 +167,7 @@ function Client:serve()
 			self:send "354 go\r\n"
 			repeat until self:line() == "."
 		end
-		self:send "250 ok\r\n"
+		self:send(line:find "^AUTH " and "235 ok\r\n" or "250 ok\r\n")
 	end
 end
 
@@ -156,10 +184,12 @@ function run.server_context(settings)
 end
 
 --- A server on a free port of 127.0.0.1; `script(client, n)` runs for each connection, n counts them.
--- @return table: port, seen (list of lines of all clients), errors, stop()
+-- @param options  of the listening socket, and address: another one, as smtptest.core.socket takes it
+-- @return table: port, seen (list of lines of all clients), connections (their number), errors, stop()
 function run.server(script, options)
-	local listener = assert(wire.listen({ family = "inet", host = "127.0.0.1", port = 0 }, options))
-	local server = { port = listener:address().port, seen = {}, errors = {} }
+	local address = options and options.address or { family = "inet", host = "127.0.0.1", port = 0 }
+	local listener = assert(wire.listen(address, options))
+	local server = { port = listener:address().port, seen = {}, connections = 0, errors = {} }
 	local tasks, n = {}, 0
 	local acceptor = task.spawn(function()
 		while true do
@@ -167,8 +197,10 @@ function run.server(script, options)
 			if not a_wire then return end
 			n = n + 1
 			local number = n
+			server.connections = n
 			tasks[#tasks + 1] = task.spawn(function()
 				local client = { transport = transport.wrap(a_wire, { timeout = LIMIT }), seen = server.seen }
+				client.peer = a_wire.sock:peer()
 				setmetatable(client, Client)
 				local ok, message = pcall(script, client, number)
 				if not ok then server.errors[#server.errors + 1] = tostring(message) end
@@ -186,16 +218,20 @@ end
 
 --- Runs the built program against a scripted server.
 -- @param script   function(client, n)
--- @param argv     words; "-p PORT" and the host are added
+-- @param argv     words, before which "-p PORT" and after which the host is put; or function(port) → all of them
+-- @param options  of run.command; listen: of run.server; host
 -- @return what run.command gives, and `seen`: the lines that the server read
 function run.against(script, argv, options)
 	local server = run.server(script, options and options.listen)
-	local words = { "-p", tostring(server.port), table.unpack(argv) }
-	words[#words + 1] = options and options.host or "127.0.0.1"
+	local words = type(argv) == "function" and argv(tostring(server.port))
+	if not words then
+		words = { "-p", tostring(server.port), table.unpack(argv) }
+		words[#words + 1] = options and options.host or "127.0.0.1"
+	end
 	local ok, result = pcall(run.command, words, options)
 	server.stop()
 	if not ok then error(result, 0) end
-	result.seen, result.errors = server.seen, server.errors
+	result.seen, result.errors, result.connections = server.seen, server.errors, server.connections
 	return result
 end
 

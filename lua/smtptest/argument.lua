@@ -1,0 +1,44 @@
+--- argument: what a script hands over, checked at the door.
+
+local nearest = require "smtptest.nearest"
+
+local argument = {}
+
+local function fits(kind, value)
+	if type(kind) == "table" then return kind[2](value) end
+	for name in kind:gmatch("%a+") do
+		if type(value) == name or math.type(value) == name then return true end
+	end
+	return false
+end
+
+local function unknown(name, kinds, level)
+	local names = {}
+	for known in pairs(kinds) do names[#names + 1] = known end
+	table.sort(names)
+	local near = type(name) == "string" and nearest(name, names)
+	error(("unknown option '%s'%s"):format(tostring(name), near and (" (did you mean '%s'?)"):format(near) or ""),
+		level + 1)
+end
+
+--- Checks a table of options.
+-- @param options  the table; nil is an empty one
+-- @param kinds    name -> Lua types joined by "|" ("integer" is one too), or {words, test} as in smtptest.plan.fields
+-- @param level    whom the error blames, as in error(): 1 the line that called this function, 2 its caller…
+-- @return the options; raises for an unknown name, with the nearest known one, and for a wrong value
+function argument.options(options, kinds, level)
+	if options == nil then return {} end
+	level = level + 1
+	if type(options) ~= "table" then error("options are a table, got " .. type(options), level) end
+	for name, value in pairs(options) do
+		local kind = kinds[name]
+		if kind == nil then unknown(name, kinds, level) end
+		if not fits(kind, value) then
+			local words = type(kind) == "table" and kind[1] or kind:gsub("|", " or ")
+			error(("option '%s': expected %s, got a %s"):format(name, words, type(value)), level)
+		end
+	end
+	return options
+end
+
+return argument

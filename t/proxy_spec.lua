@@ -1,0 +1,65 @@
+local proxy = require "smtptest.proxy"
+
+local V4 = { host = "192.0.2.1", port = 40000 }
+local V6 = { host = "2001:db8::1", port = 40000 }
+local SIGNATURE = "\r\n\r\n\0\r\nQUIT\n"
+
+local function header(spec, from, to)
+	return proxy.header(spec, from or V4, to or { host = "192.0.2.2", port = 25 })
+end
+
+local function hex(bytes)
+	return (bytes:gsub(".", function(c) return ("%02x"):format(c:byte()) end))
+end
+
+describe("a PROXY header", function()
+	it("of version 1 is a line", function()
+		local spec = { version = 1, command = "PROXY" }
+		assert.equal("PROXY TCP4 192.0.2.1 192.0.2.2 40000 25\r\n", header(spec))
+		assert.equal("PROXY TCP6 2001:db8::1 ::1 40000 25\r\n", header(spec, V6, { host = "::1", port = 25 }))
+		assert.equal("PROXY TCP6 2001:db8::1 ::ffff:192.0.2.2 40000 25\r\n", header(spec, V6))
+	end)
+
+	it("announces the address it is given", function()
+		local spec = { version = 1, command = "PROXY", source = "10.1.2.3" }
+		assert.equal("PROXY TCP4 10.1.2.3 192.0.2.2 40000 25\r\n", header(spec))
+		spec.source = "2001:db8::2"
+		assert.equal("PROXY TCP6 2001:db8::2 ::ffff:192.0.2.2 40000 25\r\n", header(spec))
+		spec.source = "10.1.2.3"
+		assert.equal("PROXY TCP6 ::ffff:10.1.2.3 ::1 40000 25\r\n", header(spec, V6, { host = "::1", port = 25 }))
+	end)
+
+	it("says UNKNOWN when asked to, or on a UNIX socket", function()
+		assert.equal("PROXY UNKNOWN\r\n", header { version = 1, command = "PROXY", unknown = true })
+		assert.equal("PROXY UNKNOWN\r\n", proxy.header({ version = 1, command = "PROXY" }, { path = "/x" }, {}))
+		assert.equal(SIGNATURE .. "\x21\0\0\0", header { version = 2, command = "PROXY", unknown = true })
+	end)
+
+	it("for LOCAL is version 2 without addresses", function()
+		assert.equal(SIGNATURE .. "\x20\0\0\0", header { command = "LOCAL", version = 2 })
+	end)
+
+	it("of version 2 is bytes", function()
+		local spec = { version = 2, command = "PROXY" }
+		assert.equal(SIGNATURE .. "\x21\x11\0\x0c\xc0\0\2\1\xc0\0\2\2\x9c\x40\0\x19", header(spec))
+		local bytes = header(spec, V6)
+		assert.equal(SIGNATURE .. "\x21\x21\0\x24", bytes:sub(1, 16))
+		assert.equal("20010db8000000000000000000000001" .. "00000000000000000000ffffc0000202" .. "9c400019",
+			hex(bytes:sub(17)))
+	end)
+
+	it("of version 2 knows every way to write an IPv6 address", function()
+		for text, digits in pairs {
+			["::"] = "00000000000000000000000000000000", ["::1"] = "00000000000000000000000000000001",
+			["1::"] = "00010000000000000000000000000000", ["1:2:3:4:5:6:7:8"] = "00010002000300040005000600070008",
+			["1::8"] = "00010000000000000000000000000008", ["ABCD:ef::12:345"] = "abcd00ef000000000000000000120345",
+				["::ffff:1.2.3.255"] = "00000000000000000000ffff010203ff",
+			["1:2:3:4:5:6:9.8.7.6"] = "00010002000300040005000609080706",
+			["fe80::1%eth0"] = "fe800000000000000000000000000001",
+		} do
+			local bytes = header({ version = 2, command = "PROXY", source = text })
+			assert.equal(digits, hex(bytes:sub(17, 32)), text)
+			assert.equal(16 + 36, #bytes)
+		end
+	end)
+end)
