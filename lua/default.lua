@@ -13,7 +13,7 @@ local ASIDE = { [2] = "issuer= %s\n", [9] = "cert not yet valid\n", [10] = "cert
 	[13] = "cert not yet valid\n", [14] = "cert has expired\n" }
 
 local function show_tls(tls)
-	for _, problem in ipairs(tls.problems) do
+	for _, problem in ipairs(tls.resumed and {} or tls.problems) do
 		out(("verify error:num=%d:%s\n"):format(problem.code, problem.text))
 		for _ = 1, ASIDE[problem.code] and problem.times or 0 do out((ASIDE[problem.code]:format(problem.issuer))) end
 	end

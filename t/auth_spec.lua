@@ -449,6 +449,17 @@ describe("a challenge", function()
 		end
 	end)
 
+	it("that the mechanism refuses is the reason, also of a server that then hangs up", function()
+		local err
+		peer.with(function(c)
+			c:reply("334 " .. b64 "r=nothing")
+			c:line()
+		end, function(s)
+			err = peer.failure("SASL", s.auth, s, as { mechanism = "SCRAM-SHA-256" })
+		end)
+		assert.is_nil(err.reply)
+	end)
+
 	it("that the mechanism refuses cancels the exchange", function()
 		local seen, err = failing("SASL", { "334 " .. b64 "r=nothing", "501 canceled" }, as { mechanism = "SCRAM-SHA-256" })
 		assert.equal("*", seen[2])

@@ -49,7 +49,8 @@ sessions("standard input", {
 		seen = HELLO .. "\r\n" .. AUTH .. "\r\nNOOP \0\255\rx\r\nQUIT\r\n" },
 	{ "may have a line of 100,000 bytes", stdin = "NOOP " .. ("x"):rep(100000) .. "\n", server = polite,
 		seen = { HELLO, AUTH, "NOOP " .. ("x"):rep(100000), "QUIT" } },
-	{ "may come in pieces that part CR from LF", stdin = { "NOOP", { wait = "factor" }, "X\r", { wait = "heard" }, "\n" },
+	{ "may come in pieces that part CR from LF", stdin = { "NOOP", { wait = "factor" }, "X\r", { wait = "heard" },
+		"\n" },
 		server = function(c)
 			c:welcome "AUTH PLAIN"
 			c:reply "235 ok"
@@ -59,7 +60,8 @@ sessions("standard input", {
 			c:send "250 heard\r\n"
 			c:serve()
 		end, seen = { HELLO, AUTH, "NOOPX", "QUIT" } },
-	{ "that is closed is at its end", program = "sh", argv = shell 'exec "$@" <&-', server = polite, out = AUTHED .. BYE },
+	{ "that is closed is at its end", program = "sh", argv = shell 'exec "$@" <&-', server = polite,
+		out = AUTHED .. BYE },
 	{ "may be a file", program = "sh", argv = shell('exec "$@" <' .. run.file("typed", "NOOP\nRSET\n")), server = polite,
 		seen = { HELLO, AUTH, "NOOP", "RSET", "QUIT" } },
 	{ "that is a folder cannot be read", program = "sh", argv = shell 'exec "$@" </', server = polite, status = 1,
@@ -88,7 +90,8 @@ sessions("standard input", {
 		end, seen = false, check = function(r)
 			assert.are.equal("", r.seen.early)
 			assert.are.equal(10, #r.seen)
-		end, has = "250-one\r\n250 m\r\n250 r\r\n354 go\r\n250 taken\r\n250 noop\r\n221 bye\r\nC: QUIT\r\nConnection closed.\n" },
+		end,
+			has = "250-one\r\n250 m\r\n250 r\r\n354 go\r\n250 taken\r\n250 noop\r\n221 bye\r\nC: QUIT\r\nConnection closed.\n" },
 	{ "in lockstep goes on after a refused DATA", argv = words(PLAIN, { "--lockstep" }), stdin = "DATA\nNOOP\n",
 		server = function(c)
 			c:welcome "AUTH PLAIN"
@@ -122,18 +125,21 @@ local function on_wire(bytes, case)
 end
 
 sessions("-f", {
-	on_wire("NOOP\nRSET\r\n\0\255\r\nQUIT\r\n", file("sends the bytes as they are and echoes them; a last line is completed",
+	on_wire("NOOP\nRSET\r\n\0\255\r\nQUIT\r\n",
+		file("sends the bytes as they are and echoes them; a last line is completed",
 		"NOOP\nRSET\r\n\0\255", "NOOP\nRSET\r\n\0\255\r\n")),
 	on_wire("QUIT\r\n", file("of an empty file says QUIT", "", "")),
 	on_wire("NOOP\nQUIT\n", file("of a file that says QUIT says no other", "NOOP\nQUIT\n", "NOOP\nQUIT\n")),
-	on_wire("NOOP\r\nRSET\r\nQUIT\r\n", file("with --crlf turns LF into CR LF", "NOOP\nRSET\r\n", "NOOP\r\nRSET\r\n", "--crlf")),
+	on_wire("NOOP\r\nRSET\r\nQUIT\r\n", file("with --crlf turns LF into CR LF", "NOOP\nRSET\r\n", "NOOP\r\nRSET\r\n",
+		"--crlf")),
 	on_wire(BIG .. "\nQUIT\r\n", file("of a large file sends all of it", BIG .. "\n", BIG .. "\n")),
 	{ "of a missing file is told after authentication", argv = words(PLAIN, { "-f", "/nonexistent" }), server = polite,
 		status = 1, out = AUTHED, err = "Unable to open file: /nonexistent:No such file or directory\n",
 		seen = { HELLO, AUTH } },
 	{ "of a folder cannot be read", argv = words(PLAIN, { "-f", "/" }), server = polite, status = 1, out = AUTHED,
 		err = "read: Is a directory\nfailure: read\n" },
-	{ "in lockstep waits for the replies", argv = words(PLAIN, { "-f", run.file("lock", "DATA\n.\nNOOP\n"), "--lockstep" }),
+	{ "in lockstep waits for the replies", argv = words(PLAIN, { "-f", run.file("lock", "DATA\n.\nNOOP\n"),
+		"--lockstep" }),
 		server = function(c)
 			c:welcome "AUTH PLAIN"
 			c:reply "235 ok"
@@ -188,8 +194,10 @@ sessions("a password", {
 	held_back(372, false),
 	held_back(373, true),
 	held_back(5000, true),
-	from("from a file is its first line", "of file", { "--password-file", run.file("password", "of file\r\nnot this\n") }),
-	from("from a file may have any bytes and no line end", "\255\1 x\t", { "--password-file", run.file("p2", "\255\1 x\t") }),
+	from("from a file is its first line", "of file", { "--password-file", run.file("password",
+		"of file\r\nnot this\n") }),
+	from("from a file may have any bytes and no line end", "\255\1 x\t", { "--password-file", run.file("p2",
+		"\255\1 x\t") }),
 	{ "of 200,000 bytes is sent", argv = words(NO_PASSWORD, { "--password-file", run.file("long", LONG) }),
 		server = function(c)
 			c:welcome "AUTH PLAIN"
@@ -204,13 +212,15 @@ sessions("a password", {
 	from("from a command is its first line", "of command", { "--password-command=echo of command; echo not this" }),
 	from("from standard input by name leaves the rest", "one", { "--password-file=-" }, { stdin = "one\nNOOP\n",
 		seen = { HELLO, "AUTH PLAIN " .. plain "one", "NOOP", "QUIT" } }),
-	from("without a terminal is asked of standard input, and the rest goes on", "from stdin", {}, { stdin = "from stdin\nNOOP\n",
+	from("without a terminal is asked of standard input, and the rest goes on", "from stdin", {},
+		{ stdin = "from stdin\nNOOP\n",
 		lacks = {}, has = "Please enter your password: C: AUTH PLAIN",
 		seen = { HELLO, "AUTH PLAIN " .. plain "from stdin", "NOOP", "QUIT" } }),
 	from("that is an empty line of standard input is one", "", {}, { stdin = "\n", lacks = {} }),
 	from("is asked for again in each round", "one", { "-n", "2" }, { stdin = "one\ntwo\nNOOP\n", lacks = {},
 		seen = { HELLO, "AUTH PLAIN " .. plain "one", "QUIT", HELLO, "AUTH PLAIN " .. plain "two", "NOOP", "QUIT" } }),
-	no_password("that nobody gives, without a terminal and with empty input, is a failure", {}, "", { status = 1, stdin = "",
+	no_password("that nobody gives, without a terminal and with empty input, is a failure", {}, "", { status = 1,
+		stdin = "",
 		has = "Please enter your password: ", err = "failure: no password given\n", seen = { HELLO } }),
 	no_password("that nobody gives is 5 to --strict", { "--strict" }, "", { status = 5, has = {},
 		err = "failure: no password given\n", seen = { HELLO } }),
@@ -226,9 +236,11 @@ sessions("a password", {
 })
 
 for _, source in ipairs {
-	{ "a missing file", "--password-file=/nonexistent/p", "--password-file: open /nonexistent/p: No such file or directory" },
+	{ "a missing file", "--password-file=/nonexistent/p",
+		"--password-file: open /nonexistent/p: No such file or directory" },
 	{ "an empty file", "--password-file=/dev/null", "--password-file: /dev/null is empty" },
-	{ "a missing variable", "--password-env=SMTPTEST_NOT_SET", "--password-env: no variable SMTPTEST_NOT_SET in the environment" },
+	{ "a missing variable", "--password-env=SMTPTEST_NOT_SET",
+		"--password-env: no variable SMTPTEST_NOT_SET in the environment" },
 	{ "a descriptor that is not open", "--password-fd=99", "--password-fd: descriptor 99: " },
 	{ "a command that fails", "--password-command=echo hidden; exit 3", "--password-command: exit status 3" },
 	{ "a command that prints nothing", "--password-command=true", "--password-command: nothing was printed" },
@@ -291,7 +303,8 @@ sessions("what more is shown", {
 	end },
 	{ "--explain: codes in words", argv = words(PLAIN, { "--explain" }), server = polite,
 		has = { "S: 235 ok\r\n# 235: ", "S: 220 stub ESMTP\r\n# 220: " } },
-	{ "--explain: challenges decoded", argv = { "-m", "LOGIN", "-a", "alice", "-w", "secret", "--explain" }, server = login,
+	{ "--explain: challenges decoded", argv = { "-m", "LOGIN", "-a", "alice", "-w", "secret", "--explain" },
+		server = login,
 		has = '# 334: ' },
 	{ "-v without TLS adds nothing", argv = words(PLAIN, { "-v" }), server = polite, out = AUTHED .. BYE },
 	{ "a line of 3,000 bytes in the classic pieces", argv = PLAIN, server = function(c)
@@ -320,20 +333,24 @@ end
 
 local function through(mechanism, server_options, ...)
 	return { "goes through " .. mechanism, argv = { "-m", mechanism, "-a", "alice", "-w", "secret", ... },
-		server = saslserver.script(mechanism:upper(), server_options), has = "Authenticated.\nSecurity strength factor: 0\n",
+		server = saslserver.script(mechanism:upper(), server_options),
+			has = "Authenticated.\nSecurity strength factor: 0\n",
 		seen = false }
 end
 
 local NOMECH = START .. "Authentication failed. no mechanism available\nSecurity strength factor: 0\n" .. BYE
 
 sessions("authentication", {
-	through "PLAIN", through "LOGIN", through "login", through "CRAM-MD5", through "SCRAM-SHA-1", through "SCRAM-SHA-256",
+	through "PLAIN", through "LOGIN", through "login", through "CRAM-MD5", through "SCRAM-SHA-1",
+		through "SCRAM-SHA-256",
 	through("DIGEST-MD5", nil, "-l", "0"), through("PLAIN", nil, "-i"), through("SCRAM-SHA-256", nil, "-i"),
 	layer("has DIGEST-MD5's integrity with -l 1", { "-l", "1" }, {}, 1),
 	layer("has DIGEST-MD5's strongest layer by default", {}, {}, 128),
 	layer("takes a weaker layer if the server has no other", {}, { maxssf = 1 }, 1),
-	{ "with a wrong password fails and goes on", argv = { "-m", "DIGEST-MD5", "-a", "alice", "-w", "wrong" }, stdin = "NOOP\n",
-		server = saslserver.script "DIGEST-MD5", has = { "Authentication failed. 535 no\nSecurity strength factor: 0\n", "250 ok" } },
+	{ "with a wrong password fails and goes on", argv = { "-m", "DIGEST-MD5", "-a", "alice", "-w", "wrong" },
+		stdin = "NOOP\n",
+		server = saslserver.script "DIGEST-MD5", has = { "Authentication failed. 535 no\nSecurity strength factor: 0\n",
+			"250 ok" } },
 	{ "warns when the list inside the layer differs", argv = { "-m", "DIGEST-MD5", "-a", "alice", "-w", "secret" },
 		server = function(c)
 			c:welcome "AUTH DIGEST-MD5"
@@ -356,8 +373,10 @@ sessions("authentication", {
 			c:reply("334 " .. base64.encode 'realm="x",nonce="y",qop="auth",algorithm=md5-sess,charset=utf-8')
 			c:reply "501 canceled"
 			c:serve()
-		end, has = { "C: *\r\n", "Authentication failed. mechanism too weak for this user\nSecurity strength factor: 0\n" } },
-	{ "with an unknown mechanism sends nothing", argv = { "-m", "NOSUCH", "-a", "alice", "-w", "secret" }, server = polite,
+		end, has = { "C: *\r\n",
+			"Authentication failed. mechanism too weak for this user\nSecurity strength factor: 0\n" } },
+	{ "with an unknown mechanism sends nothing", argv = { "-m", "NOSUCH", "-a", "alice", "-w", "secret" },
+		server = polite,
 		out = NOMECH, seen = { HELLO, "QUIT" } },
 	{ "with -m '' sends nothing", argv = { "-m", "", "-a", "alice", "-w", "secret" }, server = polite, out = NOMECH,
 		seen = { HELLO, "QUIT" } },
@@ -368,9 +387,12 @@ sessions("authentication", {
 	end, has = "Authentication failed. 504 no\n" },
 	{ "with -u sends the other name", argv = words(PLAIN, { "-u", "bob" }), server = polite,
 		seen = { HELLO, "AUTH PLAIN " .. base64.encode "bob\0alice\0secret", "QUIT" } },
-	{ "with -u excludes mechanisms that know one name", argv = { "-m", "LOGIN", "-a", "alice", "-u", "bob", "-w", "secret" },
-		server = function(c) c:welcome "AUTH LOGIN"; c:serve() end, has = "no mechanism available", seen = { HELLO, "QUIT" } },
-	{ "with EXTERNAL has no mechanism where no certificate says who we are", argv = { "-m", "EXTERNAL" }, server = function(c)
+	{ "with -u excludes mechanisms that know one name", argv = { "-m", "LOGIN", "-a", "alice", "-u", "bob", "-w",
+		"secret" },
+		server = function(c) c:welcome "AUTH LOGIN"; c:serve() end, has = "no mechanism available", seen = { HELLO,
+			"QUIT" } },
+	{ "with EXTERNAL has no mechanism where no certificate says who we are", argv = { "-m", "EXTERNAL" },
+		server = function(c)
 		c:welcome "AUTH EXTERNAL"
 		c:serve()
 	end, has = "no mechanism available", seen = { HELLO, "QUIT" } },
@@ -381,7 +403,8 @@ sessions("authentication", {
 	end, has = "Authenticated.\n" },
 	{ "with a SASL option goes on", argv = words(PLAIN, { "-o", "foo", "-o", "bar=x=y", "-q" }), server = polite,
 		out = AUTHED .. BYE },
-	{ "with --no-auth is left out", argv = { "--no-auth" }, server = polite, out = START .. BYE, seen = { HELLO, "QUIT" } },
+	{ "with --no-auth is left out", argv = { "--no-auth" }, server = polite, out = START .. BYE, seen = { HELLO,
+		"QUIT" } },
 })
 
 -- ---------------------------------------------------------------- rounds

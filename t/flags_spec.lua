@@ -1,4 +1,5 @@
--- The built program, black box: where it connects, what it sends instead of the keyboard's text, and scripts of the user.
+-- The built program, black box: where it connects, what it sends instead of the keyboard's text, and scripts of the
+-- user.
 
 local run = require "support.run"
 local scene = require "support.scene"
@@ -55,7 +56,8 @@ sessions("a host", {
 	end, server = polite, out = AUTHED .. BYE },
 	{ "may be an IPv6 address", argv = PLAIN, host = "::1", listen = IPV6, server = polite, out = AUTHED .. BYE },
 	{ "may be one in brackets", argv = PLAIN, host = "[::1]", listen = IPV6, server = polite, out = AUTHED .. BYE },
-	{ "is reached by -6", argv = words(PLAIN, { "-6" }), host = "::1", listen = IPV6, server = polite, out = AUTHED .. BYE },
+	{ "is reached by -6", argv = words(PLAIN, { "-6" }), host = "::1", listen = IPV6, server = polite,
+		out = AUTHED .. BYE },
 	{ "is reached by -4", argv = words(PLAIN, { "-4" }), host = "localhost", server = polite, out = AUTHED .. BYE },
 	{ "of the other family is unknown", argv = words(PLAIN, { "-6", "127.0.0.1", "-p", CLOSED }), status = 1,
 		err_has = { "getaddrinfo: ", "failure: Network initialization - cannot connect to 127.0.0.1:" } },
@@ -182,7 +184,8 @@ local function answering(...)
 end
 
 sessions("--from", {
-	{ "sends one message and QUIT", argv = words(FROM_TO, { "--data=Hello" }), stdin = "ignored\n", server = open, out = [[
+	{ "sends one message and QUIT", argv = words(FROM_TO, { "--data=Hello" }), stdin = "ignored\n", server = open,
+		out = [[
 S: 220 stub ESMTP
 C: EHLO smtptest
 S: 250 stub
@@ -195,10 +198,12 @@ S: 354 go
 Hello]] .. "\r\n.\r\nS: 250 ok\nC: QUIT\nS: 221 bye\n",
 		seen = { HELLO, "MAIL FROM:<a@x.test>", "RCPT TO:<b@x.test>", "DATA", "Hello", ".", "QUIT" } },
 	message("sends dots doubled", ".a\r\n..b\r\n", nil, "..a", "...b", ".", "QUIT"),
-	message("sends a file", "@" .. run.file("message", "Subject: x\r\n\r\n.y\r\n"), nil, "Subject: x", "", "..y", ".", "QUIT"),
+	message("sends a file", "@" .. run.file("message", "Subject: x\r\n\r\n.y\r\n"), nil, "Subject: x", "", "..y", ".",
+		"QUIT"),
 	message("sends standard input", "-", "Subject: x\r\n\r\ny", "Subject: x", "", "y", ".", "QUIT"),
 	message("sends an empty message", "", nil, ".", "QUIT"),
-	{ "with --crlf turns LF into CR LF", argv = words(FROM_TO, { "--crlf", "--data=-" }), stdin = "a\nb\n", server = open,
+	{ "with --crlf turns LF into CR LF", argv = words(FROM_TO, { "--crlf", "--data=-" }), stdin = "a\nb\n",
+		server = open,
 		seen = { HELLO, "MAIL FROM:<a@x.test>", "RCPT TO:<b@x.test>", "DATA", "a", "b", ".", "QUIT" } },
 	{ "makes a message where none is given", argv = FROM_TO, server = open, check = function(r)
 		local text = table.concat(r.seen)
@@ -207,7 +212,8 @@ Hello]] .. "\r\n.\r\nS: 250 ok\nC: QUIT\nS: 221 bye\n",
 		end
 	end },
 	{ "has the null sender and several recipients", argv = { "--from=<>", "--to=b@x.test", "--to=c@x.test", "--data=x" },
-		server = open, seen = { HELLO, "MAIL FROM:<>", "RCPT TO:<b@x.test>", "RCPT TO:<c@x.test>", "DATA", "x", ".", "QUIT" } },
+		server = open, seen = { HELLO, "MAIL FROM:<>", "RCPT TO:<b@x.test>", "RCPT TO:<c@x.test>", "DATA", "x", ".",
+			"QUIT" } },
 	{ "authenticates when there is something to authenticate with", argv = words(FROM_TO, PLAIN, { "--data=x" }),
 		server = polite, seen = { HELLO, AUTH, "MAIL FROM:<a@x.test>", "RCPT TO:<b@x.test>", "DATA", "x", ".", "QUIT" } },
 	{ "sends nothing after a refused AUTH", argv = words(FROM_TO, PLAIN), server = function(c)
@@ -217,12 +223,14 @@ Hello]] .. "\r\n.\r\nS: 250 ok\nC: QUIT\nS: 221 bye\n",
 	end, status = 5, seen = { HELLO, AUTH, "QUIT" } },
 	{ "ends with 6 when the sender is refused", argv = FROM_TO, server = answering "550 no", status = 6,
 		seen = { HELLO, "MAIL FROM:<a@x.test>", "QUIT" } },
-	{ "ends with 6 when all recipients are refused, without DATA", argv = FROM_TO, server = answering("250 ok", "550 no"),
+	{ "ends with 6 when all recipients are refused, without DATA", argv = FROM_TO, server = answering("250 ok",
+		"550 no"),
 		status = 6, seen = { HELLO, "MAIL FROM:<a@x.test>", "RCPT TO:<b@x.test>", "QUIT" } },
 	{ "ends with 6 when one recipient is refused, and the other is served", status = 6,
 		argv = words(FROM_TO, { "--to=c@x.test", "--data=x" }), server = answering("250 ok", "550 no", "250 ok"),
 		seen = { HELLO, "MAIL FROM:<a@x.test>", "RCPT TO:<b@x.test>", "RCPT TO:<c@x.test>", "DATA", "x", ".", "QUIT" } },
-	{ "ends with 6 when DATA is refused, and sends no message", argv = FROM_TO, server = answering("250 ok", "250 ok", "451 no"),
+	{ "ends with 6 when DATA is refused, and sends no message", argv = FROM_TO, server = answering("250 ok", "250 ok",
+		"451 no"),
 		status = 6, seen = { HELLO, "MAIL FROM:<a@x.test>", "RCPT TO:<b@x.test>", "DATA", "QUIT" } },
 	{ "ends with 6 when the message is refused", argv = words(FROM_TO, { "--data=x" }), status = 6, server = function(c)
 		c:welcome()
@@ -246,7 +254,8 @@ Hello]] .. "\r\n.\r\nS: 250 ok\nC: QUIT\nS: 221 bye\n",
 		end, status = 6, has = "S: 250 first\r\nS: 450 second\r\nC: QUIT\r\n" },
 	{ "of a file that is missing sends nothing", argv = words(FROM_TO, { "--data=@/nonexistent" }), server = open,
 		status = 3, err = "Unable to open file: /nonexistent: No such file or directory\n", seen = { HELLO } },
-	{ "sends one message in each round", argv = words(FROM_TO, { "--data=x", "-n", "2" }), server = open, check = function(r)
+	{ "sends one message in each round", argv = words(FROM_TO, { "--data=x", "-n", "2" }), server = open,
+		check = function(r)
 		local _, n = table.concat(r.seen):gsub("DATA\r\nx\r\n%.\r\nQUIT\r\n", "")
 		assert.are.equal(2, n)
 	end },
@@ -265,28 +274,34 @@ end
 local OPEN = "local s <close> = require 'smtptest'.open()\n"
 
 sessions("a script", {
-	{ "that is the printed one behaves as the default", argv = words(PLAIN, { "-S", script("printed.lua", PRINTED), "-n", "2" }),
+	{ "that is the printed one behaves as the default", argv = words(PLAIN, { "-S", script("printed.lua", PRINTED),
+		"-n", "2" }),
 		stdin = "NOOP\n", server = polite, seen = { HELLO, AUTH, "QUIT", HELLO, AUTH, "NOOP", "QUIT" }, check = function(r)
 			local default = { argv = words(PLAIN, { "-n", "2" }), stdin = "NOOP\n", server = polite }
 			scene.play { default }
 			assert.are.equal(default.result.out, r.out)
 		end },
-	{ "may be the printed one with a line more", argv = words(PLAIN, { "-S", script("noop.lua", WITH_NOOP) }), server = polite,
+	{ "may be the printed one with a line more", argv = words(PLAIN, { "-S", script("noop.lua", WITH_NOOP) }),
+		server = polite,
 		out = START .. "C: NOOP\nS: 250 ok\n" .. AUTHED:sub(#START + 1) .. BYE, seen = { HELLO, "NOOP", AUTH, "QUIT" },
 		check = function() assert.are.equal(1, INSERTED) end },
-	{ "of -e has the plan's session", argv = { "--no-auth", "-e", OPEN .. "s:noop 'x' s:quit()" }, server = open, out = "",
+	{ "of -e has the plan's session", argv = { "--no-auth", "-e", OPEN .. "s:noop 'x' s:quit()" }, server = open,
+		out = "",
 		seen = { HELLO, "NOOP x", "QUIT" } },
 	{ "authenticates with what is given", argv = words(PLAIN, { "-e", OPEN .. "print(s.mechanism, s.authenticated)" }),
 		server = polite, out = "PLAIN\ttrue\n", seen = { HELLO, AUTH } },
-	{ "ends with what it returns", argv = { "--no-auth", "-e", OPEN .. "return s:noop().code == 250 and 42" }, server = open,
+	{ "ends with what it returns", argv = { "--no-auth", "-e", OPEN .. "return s:noop().code == 250 and 42" },
+		server = open,
 		status = 42 },
 	{ "that leaves a session's error uncaught ends with its status", status = 6, server = open,
-		argv = { "--no-auth", "-e", OPEN .. "s:command('X'):expect '5xx'" }, err = "failure: X: expected 5xx, got 250 ok\n" },
+		argv = { "--no-auth", "-e", OPEN .. "s:command('X'):expect '5xx'" },
+			err = "failure: X: expected 5xx, got 250 ok\n" },
 	{ "that makes a mistake is told its line", status = 70, server = open,
 		argv = { "-S", script("mistake.lua", "\n\n" .. OPEN .. "s:nosuch()\n"), "--no-auth" },
 		err_has = { "/mistake.lua:4: ", "stack traceback:" } },
 	{ "gets the words behind --", argv = function(port)
-		return { "-p", port, "--no-auth", "127.0.0.1", "-S", script("args.lua", OPEN .. "for _, w in ipairs(arg) do s:noop(w) end"),
+		return { "-p", port, "--no-auth", "127.0.0.1", "-S", script("args.lua",
+			OPEN .. "for _, w in ipairs(arg) do s:noop(w) end"),
 			"--", "one", "-p" }
 	end, server = open, seen = { HELLO, "NOOP one", "NOOP -p" } },
 	{ "needs no host", argv = { "-e", "print(require 'smtptest'.options.host)" }, out = "nil\n" },
@@ -294,7 +309,8 @@ sessions("a script", {
 		local path = script("bang", ("#!%s -S\n%sprint(#arg)\n"):format(run.absolute, OPEN))
 		return { "-c", 'chmod +x "$1" && exec "$@"', "sh", path, "-p", port, "--no-auth", "127.0.0.1" }
 	end, server = open, out = "0\n", seen = { HELLO } },
-	{ "may come from standard input", argv = { "--no-auth", "-S", "-" }, stdin = OPEN .. "s:noop() return 3", server = open,
+	{ "may come from standard input", argv = { "--no-auth", "-S", "-" }, stdin = OPEN .. "s:noop() return 3",
+		server = open,
 		status = 3, seen = { HELLO, "NOOP" } },
 	{ "that refuses is one error with its reply", argv = { "--no-auth", "-e", [[
 		local ok, err = pcall(require 'smtptest'.open)

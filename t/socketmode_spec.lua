@@ -214,7 +214,8 @@ describe("-X", function()
 			pcall(c.serve, c)
 			closed:set(true)
 		end)
-		local result = run.command(scene.words({ "-p", tostring(server.port) }, PLAIN, { "-X", path, "-I", pid, "127.0.0.1" }))
+		local result = run.command(scene.words({ "-p", tostring(server.port) }, PLAIN, { "-X", path, "-I", pid,
+			"127.0.0.1" }))
 		assert.are.same({ 0, scene.text(AUTHED), "" }, { result.status, result.out, result.err })
 		local number = assert(io.open(pid)):read "a"
 		assert.matches("^%d+$", number)
@@ -224,14 +225,16 @@ describe("-X", function()
 			asks(one, line, "250 ok\r\n")
 		end
 		assert.is_true(os.execute("kill -0 " .. number))
-		local streams = process.spawn { argv = { "readlink", ("/proc/%s/fd/0"):format(number), ("/proc/%s/fd/1"):format(number),
+		local streams = process.spawn { argv = { "readlink", ("/proc/%s/fd/0"):format(number),
+			("/proc/%s/fd/1"):format(number),
 			("/proc/%s/fd/2"):format(number) }, stdin = "null" }
 		assert.are.equal(("/dev/null\n"):rep(3), streams:stdout():read(1000))
 		streams:close()
 		end_it(path)
 		assert.is_true(closed:wait(30))
 		server.stop()
-		assert.are.same({ HELLO, AUTH, "NOOP one\r\n", "RSET\r\n", "NOOP two\r\n", "RSET\r\n", "DATA\r\n", "QUIT\r\n" }, server.seen)
+		assert.are.same({ HELLO, AUTH, "NOOP one\r\n", "RSET\r\n", "NOOP two\r\n", "RSET\r\n", "DATA\r\n", "QUIT\r\n" },
+			server.seen)
 		local deadline = task.now() + 30
 		while exists(path) and task.now() < deadline do task.sleep(0.005) end
 		assert.is_false(exists(path))

@@ -115,9 +115,11 @@ local cases = {
 		seen = { HELLO, plain "too-early", "QUIT" } }),
 	at("a password may be corrected with the erase key", { argv = NO_PASSWORD, server = scene.polite,
 		keys = { PASSWORD, "wronk\127g\n", FACTOR, "\4" }, seen = { HELLO, plain "wrong", "QUIT" } }),
-	at("^C at the prompt ends the program and puts the echo back", { argv = NO_PASSWORD, server = scene.polite, ends = 130,
+	at("^C at the prompt ends the program and puts the echo back", { argv = NO_PASSWORD, server = scene.polite,
+		ends = 130,
 		keys = { PASSWORD, "half\3" }, seen = { HELLO }, lacks = "half" }),
-	at("^D at the prompt is no password", { argv = NO_PASSWORD, server = scene.polite, ends = 1, keys = { PASSWORD, "\4" },
+	at("^D at the prompt is no password", { argv = NO_PASSWORD, server = scene.polite, ends = 1, keys = { PASSWORD,
+		"\4" },
 		shows = { "failure: no password given\n" }, seen = { HELLO } }),
 	at("^C while the server says nothing ends the program", { argv = NO_PASSWORD, server = silent(there), ends = 130,
 		keys = { waits_for(there), "\3" }, seen = {} }),
@@ -143,19 +145,22 @@ local cases = {
 		c:gone()
 	end, keys = {}, ends = 1, lacks = "\27", shows = { "failure: greeting: 554 \\x1b[2J\n" } }),
 	at("a realm is asked for with echo", { argv = { "-m", "DIGEST-MD5", "-a", "alice", "-w", "secret" }, server = digest,
-		keys = { { wait = "Please enter your realm: " }, "two\n", FACTOR, "\4" }, shows = { "Please enter your realm: two\n" },
+		keys = { { wait = "Please enter your realm: " }, "two\n", FACTOR, "\4" },
+			shows = { "Please enter your realm: two\n" },
 		check = answers_realm "two" }),
 	at("a realm is asked for after the password", { argv = { "-m", "DIGEST-MD5", "-a", "alice" }, server = digest,
 		keys = { PASSWORD, "s3cret\n", { wait = "Please enter your realm: " }, "one\n", FACTOR, "\4" }, lacks = "s3cret",
 		shows = { "Please enter your password: \nPlease enter your realm: one\n" }, check = answers_realm "one" }),
-	at("a one-time password is asked for without echo", { argv = { "-c", "-m", "OTP", "-a", "alice" }, server = function(c)
+	at("a one-time password is asked for without echo", { argv = { "-c", "-m", "OTP", "-a", "alice" },
+		server = function(c)
 		c:welcome "AUTH OTP"
 		c:reply("334 " .. base64.encode "otp-md5 499 ke1234 ext")
 		c:reply "535 no"
 		c:serve()
 	end, keys = { { wait = "Please enter your one-time password: " }, "WORD SIX\n", FACTOR, "\4" }, lacks = "WORD SIX",
 		shows = { "Server challenge: otp-md5 499 ke1234 ext\nPlease enter your one-time password: \n" } }),
-	at("SIGTERM at the prompt puts the echo back", { argv = words(NO_PASSWORD, { "-I", PIDFILE .. "2" }), server = scene.polite,
+	at("SIGTERM at the prompt puts the echo back", { argv = words(NO_PASSWORD, { "-I", PIDFILE .. "2" }),
+		server = scene.polite,
 		ends = 143, seen = { HELLO }, keys = { PASSWORD, function()
 			os.execute("kill -TERM $(cat " .. PIDFILE .. "2)")
 		end } }),

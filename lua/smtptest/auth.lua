@@ -94,7 +94,10 @@ end
 local function cancel(self, message, code, fields)
 	send_line(self, "*")
 	fields = fields or {}
-	fields.reply = self:reply(nil, "AUTH", "*")
+	local ok, answer = pcall(self.reply, self, nil, "AUTH", "*")
+	-- A server that hangs up now is not the reason.
+	if not ok and answer.code ~= "EOF" and answer.code ~= "ECONNRESET" then error(answer, 0) end
+	fields.reply = ok and answer or nil
 	self:fail("AUTH", message, code, fields)
 end
 

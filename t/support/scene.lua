@@ -118,9 +118,9 @@ end
 
 --- Judges a case that was played.
 -- @param case  argv (default PLAIN; run.against), server (function(client, n); without it none is started), stdin
---   (string, or list of strings and {wait=text}), env, host, listen, program, alone, setup (function(case), called before);
---   and what is expected: status (default 0), out (all of stdout, as scene.text), has (strings in stdout), lacks (strings
---   neither in stdout nor in stderr), err (all of stderr; default ""), err_has, seen (lines that the server read,
+--   (string, or list of strings and {wait=text}), env, host, listen, program, alone, setup (function(case), called
+--   before); and what is expected: status (default 0), out (all of stdout, as scene.text), has (strings in stdout),
+--   lacks (strings neither in stdout nor in stderr), err (all of stderr; default ""), err_has, seen (lines that the server read,
 --   without their CR LF; or a string: all bytes; what else a server noted there is not looked at), check
 --   (function(result, case))
 function scene.judge(case)
