@@ -73,7 +73,7 @@ sessions("a greeting", {
 	{ "cut off by a reset is told", server = function(c)
 		c:send "220-st"
 		c.transport:abort()
-	end, status = 1, err_has = "failure: greeting: " },
+	end, status = 1, err_has = "onnection reset by peer" },
 	{ "of another protocol is shown", server = greeting "HTTP/1.1 400 Bad Request\r\n", status = 1,
 		out = "S: HTTP/1.1 400 Bad Request\n", err = "failure: greeting: HTTP/1.1 400 Bad Request\n" },
 	{ "with control characters is escaped in the failure, and as it is on stdout", server = greeting "554 \27[2J\0\r\n",

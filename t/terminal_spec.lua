@@ -35,7 +35,7 @@ local function at(name, case)
 			stty -a | grep -q -- ' -echo ' && echo '[silent]' || echo '[echo]'
 			echo '[end]'
 		]]):format(table.concat(list, " ")))
-		return { "-qec", "sh " .. path, "/dev/null" }
+		return { "-qec", "exec sh " .. path, "/dev/null" }
 	end
 	case.status = nil
 	local check = case.check

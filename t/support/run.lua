@@ -149,6 +149,8 @@ end
 function Client:tls(settings)
 	local context = type(settings) == "userdata" and settings or run.server_context(settings)
 	local machine = context:server {}
+	-- A client that does not wait for an answer before its handshake has sent that with the last line.
+	machine:feed(self.transport:pending())
 	assert(self.transport:push(machine))
 	return machine
 end
