@@ -386,15 +386,21 @@ file_getpid(lua_State *L)
 	return 1;
 }
 
-/* file.daemon() → true in a child without a terminal, with /dev/null for 0, 1
- * and 2; the parent ends with status 0. The working folder stays. Threads, a
- * running resolve for one, do not follow. Codes: open(2)'s and fork(2)'s. */
+/* file.daemon([file]) → true in a child without a terminal, with /dev/null for
+ * 0, 1 and 2; the parent writes the child's number to the file, so that it is
+ * there when the parent has ended, and ends with status 0. The working folder
+ * stays. Threads, a running resolve for one, do not follow. Codes: open(2)'s
+ * and fork(2)'s. */
 static int
 file_daemon(lua_State *L)
 {
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC), fd, err;
+	struct file *number = lua_isnoneornil(L, 1) ? NULL : file_check(L);
+	int null, fd, err;
 	pid_t pid;
 
+	if (number && number->fd < 0)
+		return fail_closed(L);
+	null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	if (null < 0)
 		return fail(L, "open /dev/null", errno);
 	fflush(NULL); /* or both processes would write what is buffered */
@@ -404,8 +410,11 @@ file_daemon(lua_State *L)
 		close(null);
 		return fail(L, "fork", err);
 	}
-	if (pid > 0)
+	if (pid > 0) {
+		if (number)
+			dprintf(number->fd, "%ld", (long)pid);
 		_exit(0);
+	}
 	setsid();
 	for (fd = 0; fd <= 2; fd++)
 		if (fd == null)

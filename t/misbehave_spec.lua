@@ -202,7 +202,10 @@ sessions("STARTTLS", {
 	end), err_has = "failure: TLS negotiation failed: ", check = function(r)
 		assert.are.same({ "EHLO smtptest\r\n", "STARTTLS\r\n" }, r.seen)
 	end },
-	{ "and then a close is told", argv = TLS, status = 1, server = starttls("220 go", function() end),
+	{ "and then a close is told", argv = TLS, status = 1, server = starttls("220 go", function(c)
+		c.transport:shutdown()
+		c:gone()
+	end),
 		err = "failure: TLS negotiation failed: the peer closed during the handshake\n" },
 	{ "and then a reset is told", argv = TLS, status = 1, server = starttls("220 go", function(c)
 		c.transport:read(1)

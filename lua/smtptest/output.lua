@@ -34,8 +34,7 @@ end
 -- @param echo  true: what is typed is shown
 -- @return answer | nil, message, INTERACT CANCELED
 function output.ask(text, what, echo)
-	output.write(text)
-	local answer, message, code = prompt.ask("", { echo = echo or false, stdin = true })
+	local answer, message, code = prompt.ask(text, { echo = echo or false, stdin = true, show = output.write })
 	if answer or code == "CANCELED" then return answer, message, code end
 	return nil, ("no %s given"):format(what), "INTERACT"
 end

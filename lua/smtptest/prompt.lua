@@ -36,11 +36,12 @@ local function first_line(handle)
 	return (table.concat(bytes):gsub("\r$", ""))
 end
 
-local function from_terminal(terminal, text, echo)
+local function from_terminal(terminal, text, echo, show)
 	local quiet = not echo and terminal ~= hushed
 	if quiet then terminal:echo(false) end
 	if echo and terminal == hushed then terminal:echo(true) end
-	terminal:write(text)
+	-- Only now: who answers at once must meet the echo as it shall be.
+	if show then show(text) else terminal:write(text) end
 	local answer, message, code = first_line(terminal)
 	if not echo then terminal:write("\n") end
 	if quiet then terminal:echo(true) end
@@ -51,15 +52,16 @@ end
 --- Asks.
 -- @param text     the question
 -- @param options  echo (default true): what is typed is shown; stdin (default false): without a terminal the first line
---   of standard input is the answer
+--   of standard input is the answer; show: function(text) that shows the question instead of the terminal
 -- @return answer without its line end | nil, message, ENXIO (no terminal) EOF CANCELED
 function prompt.ask(text, options)
 	options = options or {}
 	local echo = options.echo ~= false
-	if hushed then return from_terminal(hushed, text, echo) end
+	if hushed then return from_terminal(hushed, text, echo, options.show) end
 	local terminal <close>, message, code = tty.open()
-	if terminal then return from_terminal(terminal, text, echo) end
+	if terminal then return from_terminal(terminal, text, echo, options.show) end
 	if not options.stdin then return nil, message, code end
+	if options.show then options.show(text) end
 	return first_line(file.fromfd(0))
 end
 

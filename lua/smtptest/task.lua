@@ -6,6 +6,7 @@
 
 local poll = require "smtptest.core.poll"
 local failure = require "smtptest.failure"
+local heap = require "smtptest.heap"
 
 local task = {}
 
@@ -37,40 +38,6 @@ local polls = 0             -- how often we polled: what was reported before a s
 local outermost = { members = setmetatable({}, { __mode = "k" }) }
 
 local TOKEN = {}            -- what our own yields carry
-
--- ---------------------------------------------------------------- timers
-
-local function sooner(a, b)
-	return a[1] < b[1]
-end
-
-local function push_timer(entry)
-	local i = #timers + 1
-	while i > 1 do
-		local parent = i // 2
-		if not sooner(entry, timers[parent]) then break end
-		timers[i] = timers[parent]
-		i = parent
-	end
-	timers[i] = entry
-end
-
-local function pop_timer()
-	local top, last = timers[1], table.remove(timers)
-	local n = #timers
-	if n == 0 then return top end
-	local i = 1
-	while true do
-		local child = 2 * i
-		if child > n then break end
-		if child < n and sooner(timers[child + 1], timers[child]) then child = child + 1 end
-		if not sooner(timers[child], last) then break end
-		timers[i] = timers[child]
-		i = child
-	end
-	timers[i] = last
-	return top
-end
 
 local function soon(waiter, turn, value, message, code)
 	local last = ready.last + 1
@@ -153,7 +120,7 @@ local function block(waiter, what)
 end
 
 local function after(waiter, deadline)
-	if deadline < huge then push_timer { deadline, waiter, waiter.turn } end
+	if deadline < huge then heap.push(timers, { deadline, waiter, waiter.turn }) end
 end
 
 -- ---------------------------------------------------------------- descriptors
@@ -354,7 +321,7 @@ function turn_loop(limit)
 	end
 	local time = now()
 	local till = earliest
-	while timers[1] and timers[1][2].turn ~= timers[1][3] do pop_timer() end
+	while timers[1] and timers[1][2].turn ~= timers[1][3] do heap.pop(timers) end
 	if timers[1] and timers[1][1] < till then till = timers[1][1] end
 	local seconds = limit
 	if till < huge and till - time < limit then seconds = till > time and till - time or 0 end
@@ -368,7 +335,7 @@ function turn_loop(limit)
 	if #timers == 0 and earliest == huge then return true end
 	time = now()
 	while timers[1] and timers[1][1] <= time do
-		local entry = pop_timer()
+		local entry = heap.pop(timers)
 		if entry[2].turn == entry[3] then wake(entry[2], nil, "timed out", "TIMEOUT") end
 	end
 	if earliest <= time then scan_deadlines(time) end
