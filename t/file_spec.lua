@@ -260,6 +260,33 @@ describe("the process", function()
 		end
 	end)
 
+	it("leaves a daemon's number behind before its parent ends", function()
+		local path = os.tmpname()
+		local p <close> = child.run(([[
+			local file = require "smtptest.core.file"
+			assert(file.daemon(assert(file.open(%q, "w"))))
+			local writer = io.open(%q .. ".own", "w")
+			writer:write(file.getpid())
+			writer:close()
+			os.rename(%q .. ".own", %q .. ".done")
+		]]):format(path, path, path, path))
+		assert.same({"exit", 0}, {child.wait(p)})
+		local number = file.open(path, "r"):read(100)
+		assert.matches("^%d+$", number)
+		local deadline = poll.now() + 30
+		local own
+		repeat own = io.open(path .. ".done") until own or poll.now() > deadline
+		assert.equal(number, own:read "a")
+		own:close()
+		os.remove(path)
+		os.remove(path .. ".done")
+
+		local closed = assert(file.open("/dev/null", "r"))
+		closed:close()
+		assert.same({nil, "closed", "EBADF"}, {file.daemon(closed)})
+		assert.has_error(function() file.daemon("x") end)
+	end)
+
 	it("becomes a daemon: without terminal or streams, in the same folder", function()
 		local path = os.tmpname()
 		os.remove(path)

@@ -43,7 +43,7 @@ local function from_address(name, source, check, flags)
 	end, check = function(r) check(r.seen.peer) end }
 end
 
-local SOURCE_PORT = run.closed_port()
+local SOURCE_PORT = run.free_port()
 
 sessions("a host", {
 	{ "may be left out, with a warning", argv = with_port(table.unpack(PLAIN)), server = polite, out = AUTHED .. BYE,

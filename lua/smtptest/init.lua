@@ -92,22 +92,25 @@ function smtptest.body(plan)
 	return require "smtptest.message".of_plan(plan)
 end
 
+local function open_pidfile(path)
+	local handle, message, code = file.open(path, "w")
+	if handle then return handle end
+	local why = ("could not open %s for writing\nerror: %s"):format(path, message:gsub("^.*: ", ""))
+	error(failure.new { op = "open", code = code, message = why }, 0)
+end
+
 --- Goes on in the background: a new session without a terminal, 0, 1 and 2 on /dev/null.
--- @param pidfile  where the new process number goes, or nil
+-- @param pidfile  where the new process number goes, or nil; it is there when the old process ends
 function smtptest.daemonize(pidfile)
-	local ok, message = file.daemon()
+	local handle <close> = pidfile and open_pidfile(pidfile) or nil
+	local ok, message = file.daemon(handle)
 	if not ok then error(message, 0) end
-	if pidfile then smtptest.pidfile(pidfile) end
 end
 
 --- Writes the number of this process to a file.
 function smtptest.pidfile(path)
-	local handle <close>, message = io.open(path, "w")
-	if not handle then
-		local why = ("could not open %s for writing\nerror: %s"):format(path, message:gsub("^.*: ", ""))
-		error(failure.new { op = "open", code = "ENOENT", message = why }, 0)
-	end
-	handle:write(file.getpid())
+	local handle <close> = open_pidfile(path)
+	handle:write(tostring(file.getpid()))
 end
 
 -- `options`: the plan made from the command line; in plain Lua from SMTPTEST_FLAGS, made when somebody looks.

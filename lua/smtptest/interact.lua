@@ -140,6 +140,7 @@ end
 -- The task that carries input to the server.
 function Talk:pump()
 	local input <close> = open_input(self.session, self.input)
+	self.reading = input
 	while true do
 		local bytes, message, code = input:read()
 		if not bytes then
@@ -153,6 +154,13 @@ function Talk:pump()
 	if not self.quit then self.outcome:set(self.commands:quit() and "quit" or "eof") end
 end
 
+-- Input that is there already goes out before the server's text is shown: what a script typed last, and its end, stand
+-- in the same order on every machine.
+function Talk:input_first()
+	local input = self.reading
+	if input and not self.ended and not self.lockstep and input.handle:ready(0) then task.sleep(0) end
+end
+
 -- The task that carries the server's text to the output.
 function Talk:listen()
 	local session = self.session
@@ -163,6 +171,7 @@ function Talk:listen()
 		local bytes, message, code = transport:read(CHUNK, limit)
 		if bytes then
 			heard = task.now()
+			self:input_first()
 			self.output(bytes)
 			self.replies:feed(bytes)
 		elseif code == "TIMEOUT" then

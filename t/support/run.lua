@@ -237,12 +237,18 @@ function run.against(script, argv, options)
 	return result
 end
 
---- A port on which nobody listens.
+--- A port of 127.0.0.1 that nobody has now.
+function run.free_port()
+	local sock <close> = assert(socket.listen { family = "inet", host = "127.0.0.1", port = 0 })
+	return sock:address().port
+end
+
+--- A port on which nobody listens, and nobody will: it is our end of a connection.
 function run.closed_port()
-	local sock = assert(socket.listen { family = "inet", host = "127.0.0.1", port = 0 })
-	local port = sock:address().port
-	sock:close()
-	return port
+	local listener = assert(socket.listen { family = "inet", host = "127.0.0.1", port = 0 })
+	local sock = assert(socket.connect(listener:address()))
+	run.held = { listener, sock, run.held }
+	return sock:address().port
 end
 
 --- A path in a folder that is removed when the test process ends.
