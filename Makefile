@@ -114,7 +114,7 @@ $(PEERS)/bin/smtp-sink: .ci/peers
 
 # The specs find what they test through BUILD. The sanitizers' start-up comes
 # before that of the interpreter, which was built without them.
-SUITE = BUILD=$(BUILD) SAN=$(SAN) $(LUA) t/suite.lua --cpath='$(BUILD)/?.so'
+SUITE = BUILD=$(BUILD) PWD='$(CURDIR)' SAN=$(SAN) $(LUA) t/suite.lua --cpath='$(BUILD)/?.so'
 ifneq ($(SAN),)
 ASAN := $(if $(findstring address,$(SAN)),$(shell $(CC) -print-file-name=libasan.so))
 SUITE := env $(if $(ASAN),LD_PRELOAD=$(ASAN)) \
