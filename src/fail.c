@@ -53,6 +53,15 @@ fail(lua_State *L, const char *what, int err)
 }
 
 int
+fail_again(lua_State *L, const char *message)
+{
+	lua_pushnil(L);
+	lua_pushstring(L, message);
+	lua_pushliteral(L, "EAGAIN");
+	return 3;
+}
+
+int
 fail_code(lua_State *L, const char *code, const char *format, ...)
 {
 	va_list args;

@@ -17,6 +17,10 @@ int fail_code(lua_State *L, const char *code, const char *format, ...)
 #endif
 	;
 
+/* Pushes nil, message, "EAGAIN": "not now" is said often and must not cost
+ * the making of a text. */
+int fail_again(lua_State *L, const char *message);
+
 /* Pushes nil, "closed", "EBADF": a method of an object that was closed. */
 int fail_closed(lua_State *L);
 

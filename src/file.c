@@ -330,6 +330,17 @@ file_close(lua_State *L)
 	return 1;
 }
 
+/* What a call on the path at index 1 came to: true, or why not. */
+static int
+file_done(lua_State *L, const char *what, int err)
+{
+	if (err != 0)
+		return fail(L, lua_pushfstring(L, "%s %s", what,
+		    lua_tostring(L, 1)), err);
+	lua_pushboolean(L, 1);
+	return 1;
+}
+
 /* file.unlink(path) → true. Codes: unlink(2)'s. */
 static int
 file_unlink(lua_State *L)
@@ -339,11 +350,19 @@ file_unlink(lua_State *L)
 
 	if (path != NULL)
 		err = unlink(path) < 0 ? errno : 0;
-	if (err != 0)
-		return fail(L, lua_pushfstring(L, "unlink %s",
-		    lua_tostring(L, 1)), err);
-	lua_pushboolean(L, 1);
-	return 1;
+	return file_done(L, "unlink", err);
+}
+
+/* file.mkdir(path) → true. Codes: mkdir(2)'s. */
+static int
+file_mkdir(lua_State *L)
+{
+	const char *path = check_path(L, 1);
+	int err = EINVAL;
+
+	if (path != NULL)
+		err = mkdir(path, 0777) < 0 ? errno : 0;
+	return file_done(L, "mkdir", err);
 }
 
 /* file.getuid() → the real user's number */
@@ -449,6 +468,7 @@ static const luaL_Reg functions[] = {
 	{"fromfd", file_fromfd},
 	{"pipe", file_pipe},
 	{"unlink", file_unlink},
+	{"mkdir", file_mkdir},
 	{"getuid", file_getuid},
 	{"username", file_username},
 	{"getpid", file_getpid},

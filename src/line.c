@@ -124,6 +124,30 @@ line_stuff(lua_State *L)
 	return 2;
 }
 
+/* line.unstuff(bytes) → bytes without the dot that begins a line (RFC 5321
+ * section 4.5.2); only CR LF ends one. */
+static int
+line_unstuff(lua_State *L)
+{
+	size_t length;
+	const char *bytes = luaL_checklstring(L, 1, &length);
+	const char *from = bytes, *end = bytes + length, *dot = bytes;
+	luaL_Buffer b;
+
+	luaL_buffinit(L, &b);
+	while ((dot = memchr(dot, '.', (size_t)(end - dot))) != NULL) {
+		if (dot == bytes || (dot - bytes > 1 && dot[-1] == '\n' &&
+		    dot[-2] == '\r')) {
+			luaL_addlstring(&b, from, (size_t)(dot - from));
+			from = dot + 1;
+		}
+		dot++;
+	}
+	luaL_addlstring(&b, from, (size_t)(end - from));
+	luaL_pushresult(&b);
+	return 1;
+}
+
 /* The length of the UTF-8 sequence at s (RFC 3629) and its character, or 0
  * where there is none: stray, overlong, surrogate, cut off. */
 static size_t
@@ -265,6 +289,7 @@ static const luaL_Reg functions[] = {
 	{"find", line_find},
 	{"crlf", line_crlf},
 	{"stuff", line_stuff},
+	{"unstuff", line_unstuff},
 	{"escape", line_escape},
 	{"visible", line_visible},
 	{NULL, NULL},

@@ -287,6 +287,8 @@ socket_read(lua_State *L)
 	do
 		count = recv(s->fd, room, (size_t)max, 0);
 	while (count < 0 && errno == EINTR);
+	if (count < 0 && errno == EAGAIN)
+		return fail_again(L, "read: Resource temporarily unavailable");
 	if (count < 0)
 		return fail(L, "read", errno);
 	if (count == 0)

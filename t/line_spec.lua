@@ -173,6 +173,19 @@ local shown = {
 	{"", "", ""},
 }
 
+describe("line.unstuff", function()
+	it("takes away what line.stuff adds", function()
+		for _, text in ipairs { "", ".", "..", "\r\n.", "\n.", "\r.", ".\r\n..\r\n.x\r\n", "a\0.\r\n.\xff" } do
+			assert.equal(text, line.unstuff((line.stuff(text))))
+		end
+	end)
+
+	it("leaves a dot after anything but CR LF", function()
+		assert.equal("a.\n.\r.\r\r\n", line.unstuff "a.\n.\r.\r\r\n.")
+		assert.equal("\n.", line.unstuff "\n.")
+	end)
+end)
+
 describe("line.escape", function()
 	it("shows every byte on one line", function()
 		for _, case in ipairs(shown) do
