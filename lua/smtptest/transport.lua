@@ -140,8 +140,11 @@ local function sent(self, bytes)
 end
 
 local function received(self, bytes)
-	if self.observer then self.observer:received(bytes) end
-	if #self.listeners > 0 then emit(self, { direction = "receive", bytes = bytes }) end
+	local from, to
+	if self.observer then from, to = self.observer:received(bytes) end
+	if #self.listeners > 0 then
+		emit(self, { direction = "receive", bytes = bytes, secret = from and { from, to } })
+	end
 end
 
 local function below(self, direction, bytes, layer)
@@ -235,6 +238,13 @@ end
 -- @param options  table: progress (true: the time-out is time without progress)
 -- @return true | nil, message, code
 function Transport:write(bytes, timeout, options)
+	if not self.layers[1] and not self.writer and not self.queue[1] and not self.listeners[1] and not self.closed then
+		-- In clear, with nobody listening or before us: what the kernel takes at once needs no more than this.
+		local count = self.wire:try_write(bytes)
+		if count > 0 and self.observer then self.observer:sent(count == #bytes and bytes or bytes:sub(1, count)) end
+		if count == #bytes then return true end
+		bytes = bytes:sub(count + 1)
+	end
 	local progress = options and options.progress and (timeout or self.timeout) or nil
 	local deadline = deadline_of(self, timeout)
 	local me = running()
@@ -286,9 +296,14 @@ end
 -- Reads more plain bytes, past what is buffered.
 local function more(self, max, deadline)
 	if self.closed then return nil, "closed", "EBADF" end
-	local bytes, message, code = read_level(self, #self.layers, max, deadline)
+	local bytes, message, code
+	if self.layers[1] then
+		bytes, message, code = read_level(self, #self.layers, max, deadline)
+	else
+		bytes, message, code = self.wire:read(max, deadline)
+	end
 	if bytes then
-		received(self, bytes)
+		if self.observer or self.listeners[1] then received(self, bytes) end
 	elseif code ~= "TIMEOUT" and code ~= "CANCELED" and code ~= "BUSY" and not self.ended then
 		self.ended = code
 		self:note("closed", { code = code, message = message })
@@ -327,14 +342,19 @@ end
 -- @param timeout  seconds for the whole (default: the plan's)
 -- @return line | nil, message, code; TOOLONG beyond maxline. What was read stays unread.
 function Transport:line(timeout)
-	settle(self)
-	local lf = self.buffer:find("\n", self.position, true)
-	local size = (lf or #self.buffer) - self.position + 1
-	if size > self.maxline then return too_long(self) end
-	if lf then
-		local bytes = self.buffer:sub(self.position, lf)
-		self.position = lf + 1
-		return bytes
+	if self.parts[1] then settle(self) end
+	local buffer, position = self.buffer, self.position
+	local lf, size
+	if position > #buffer then
+		size = 0
+	else
+		lf = buffer:find("\n", position, true)
+		size = (lf or #buffer) - position + 1
+		if size > self.maxline then return too_long(self) end
+		if lf then
+			self.position = lf + 1
+			return buffer:sub(position, lf)
+		end
 	end
 	local deadline = deadline_of(self, timeout)
 	while true do
@@ -342,6 +362,9 @@ function Transport:line(timeout)
 		if not bytes then
 			settle(self)
 			return nil, message, code
+		end
+		if size == 0 and #bytes <= self.maxline and bytes:find("\n", 1, true) == #bytes then
+			return bytes            -- nothing but a line, as it mostly is
 		end
 		lf = bytes:find("\n", 1, true)
 		size = size + (lf or #bytes)

@@ -22,10 +22,12 @@ local RETRY = 0.05
 -- RFC 5321 section 4.5.4.2, RFC 8314 section 7.3, RFC 2033: what they are where no services file names them.
 local PORTS = { smtp = "25", smtps = "465", lmtp = "24", submission = "587", submissions = "465" }
 
---- Makes a wire of a socket primitive.
+--- Makes a wire of a socket primitive. A small write goes out at once: what follows must not wait for an
+-- acknowledgement (RFC 9293 section 3.7.4); what has no such delay does not mind.
 function wire.wrap(sock)
 	local source, message, code = task.source(sock:fd(), "edge")
 	if not source then return nil, message, code end
+	sock:option("nodelay", true)
 	return setmetatable({ sock = sock, source = source }, Wire)
 end
 
@@ -151,6 +153,13 @@ function Wire:read(max, deadline)
 		local ok, message, code = task.readable(source, deadline)
 		if not ok then return nil, message, code end
 	end
+end
+
+--- Writes what the kernel takes at once.
+-- @return count: 0 also where the write fails, which a real one then tells
+function Wire:try_write(bytes)
+	if not self.source.writable then return 0 end
+	return self.sock:write(bytes, 1) or 0
 end
 
 --- Writes all of `bytes`.
