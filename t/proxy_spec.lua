@@ -63,3 +63,64 @@ describe("a PROXY header", function()
 		end
 	end)
 end)
+
+describe("proxy.parse", function()
+	local from, to = { host = "192.0.2.1", port = 4000 }, { host = "192.0.2.2", port = 25 }
+	local from6, to6 = { host = "2001:db8::1", port = 4000 }, { host = "2001:db8::2", port = 25 }
+
+	it("reads what proxy.header writes, and gives the rest", function()
+		for _, version in ipairs { 1, 2 } do
+			local header, rest = proxy.parse(proxy.header({ version = version }, from, to) .. "EHLO x\r\n")
+			assert.equal("EHLO x\r\n", rest)
+			assert.equal(version, header.version)
+			assert.same({ family = "inet", host = "192.0.2.1", port = 4000 }, header.source)
+			assert.same({ family = "inet", host = "192.0.2.2", port = 25 }, header.target)
+			header = proxy.parse(proxy.header({ version = version }, from6, to6))
+			assert.equal("inet6", header.source.family)
+			assert.matches("^2001:db8:", header.source.host)
+		end
+	end)
+
+	it("reads headers that name nobody", function()
+		for _, bytes in ipairs { "PROXY UNKNOWN\r\n", "PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n",
+			proxy.header({ version = 2, command = "LOCAL" }, from, to), proxy.header({ version = 2, unknown = true }, from, to) } do
+			local header, rest = proxy.parse(bytes .. "x")
+			assert.is_nil(header.source)
+			assert.equal("x", rest)
+		end
+	end)
+
+	it("gives the TLVs of version 2", function()
+		local header = proxy.header({ version = 2 }, from, to)
+		local tlvs = "\x01\x00\x02h2\x20\x00\x00"
+		local whole = header:sub(1, 14) .. string.pack(">I2", 12 + #tlvs) .. header:sub(17) .. tlvs
+		assert.same({ { type = 1, value = "h2" }, { type = 32, value = "" } }, proxy.parse(whole).tlvs)
+	end)
+
+	it("wants more as long as it may be one", function()
+		for _, bytes in ipairs { proxy.header({ version = 1 }, from, to), proxy.header({ version = 2 }, from, to) } do
+			for i = 0, #bytes - 1 do
+				local header, message = proxy.parse(bytes:sub(1, i))
+				assert.is_nil(header)
+				assert.is_nil(message)
+			end
+		end
+	end)
+
+	for _, bytes in ipairs {
+		"EHLO x\r\n", "proxy TCP4 1.1.1.1 1.1.1.1 1 1\r\n", "PROXY TCP4 1.1.1.1 1.1.1.1 1\r\n",
+		"PROXY TCP4 1.1.1.256 1.1.1.1 1 1\r\n", "PROXY TCP4 ::1 ::1 1 1\r\n", "PROXY TCP6 1.1.1.1 1.1.1.1 1 1\r\n",
+		"PROXY TCP4 1.1.1.1 1.1.1.1 65536 1\r\n", "PROXY TCP4 1.1.1.1 1.1.1.1 x 1\r\n", "PROXY \r\n", "PROXY TCP5\r\n",
+		"PROXY TCP4 " .. ("1"):rep(100), "\r\n\r\n\0\r\nQUIT\n\x11\x11\0\0", "\r\n\r\n\0\r\nQUIT\n\x21\x11\0\4abcd",
+		"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\14" .. ("\0"):rep(14),
+		"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\15" .. ("\0"):rep(12) .. "\1\255\255",
+		"\r\n\r\n\0\r\nQUIX\n", "\r\nx",
+	} do
+		it(("refuses %q"):format(bytes:sub(1, 40)), function()
+			local header, message, code = proxy.parse(bytes)
+			assert.is_nil(header)
+			assert.matches("^PROXY header: ", message)
+			assert.equal("EPROTO", code)
+		end)
+	end
+end)

@@ -205,24 +205,37 @@ local function prepare_default(plan)
 	return true
 end
 
+-- The script, or none, as what the server runs.
+local function serving(plan, mode, script)
+	return function(...)
+		return require "smtptest.serve".run(plan, { save = mode.save, script = script, args = { ... } })
+	end
+end
+
 local function session(plan, mode, program)
 	local default = not (mode.script or mode.execute)
-	if default then
+	if default and not mode.serve then
 		local ok, message = prepare_default(plan)
 		if not ok then return failed(message) end
 	end
-	local chunk, name, status = load_script(mode, program)
-	if not chunk then
-		complain(name)
-		return status
+	local chunk, name, status
+	if not (default and mode.serve) then
+		chunk, name, status = load_script(mode, program)
+		if not chunk then
+			complain(name)
+			return status
+		end
 	end
+	if mode.serve then chunk = serving(plan, mode, chunk) end
 	local caught = catch_signals()
 	-- What is written is seen at once, and before what stderr says next.
 	io.stdout:setvbuf "no"
 	require "smtptest".options = plan
-	_G.arg = table.move(mode.args, 1, #mode.args, 1, { [0] = name })
+	_G.arg = table.move(mode.args, 1, #mode.args, 1, { [0] = name or program })
 
 	local ok, result = xpcall(chunk, traced, table.unpack(mode.args))
+	-- An interrupt is how a server is ended.
+	if mode.serve and ok then caught.name = nil end
 	local task = package.loaded["smtptest.task"]
 	if ok and task and task.failed() then ok, result = false, task.failed() end
 	close_processes()

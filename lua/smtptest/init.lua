@@ -80,6 +80,12 @@ function smtptest.listener(path)
 	return listener
 end
 
+--- Makes a server: smtptest.server, listen().
+function smtptest.listen(plan)
+	local server = require "smtptest.server".listen(plan)
+	return server
+end
+
 --- Makes a message: smtptest.message.
 function smtptest.message(fields)
 	return require "smtptest.message".new(fields)
@@ -113,9 +119,17 @@ function smtptest.pidfile(path)
 	handle:write(tostring(file.getpid()))
 end
 
+-- Loaded when somebody looks: start-up is a feature.
+local LATER = { fault = true }
+
 -- `options`: the plan made from the command line; in plain Lua from SMTPTEST_FLAGS, made when somebody looks.
 setmetatable(smtptest, { __index = function(self, key)
-	if key ~= "options" then return nil end
+	if LATER[key] then
+		self[key] = require("smtptest." .. key)
+		return rawget(self, key)
+	elseif key ~= "options" then
+		return nil
+	end
 	local words = {}
 	for word in (os.getenv "SMTPTEST_FLAGS" or ""):gmatch("%S+") do words[#words + 1] = word end
 	local plan = smtptest.parse(words)

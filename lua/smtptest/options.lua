@@ -64,6 +64,10 @@ local function script(name)
 	end
 end
 
+local function serve(name)
+	return function(state, value) state.mode[name] = value end
+end
+
 local function remember(name)
 	return function(state, value) state[name] = value end
 end
@@ -137,6 +141,11 @@ options.list = {
 		help = "print the default script" },
 	{ long = "version", effect = action "version", ends = true, group = "Scripts",
 		help = "print our version and those of the libraries" },
+
+	{ long = "serve", effect = serve "serve", group = "Server",
+		help = "be a server, on -p (0: any), and accept mail" },
+	{ long = "save", arg = "dir", effect = serve "save", group = "Server",
+		help = "with --serve: write one .eml a message" },
 
 	{ short = "4", field = "family", value = "inet", group = "Connection", help = "IPv4 only" },
 	{ short = "6", field = "family", value = "inet6", group = "Connection", help = "IPv6 only" },
@@ -280,6 +289,7 @@ local function finish(state)
 	if not (mode.script or mode.execute) then
 		mode.args = {}
 	end
+	if mode.save and not mode.serve then return "--save: only --serve saves messages" end
 end
 
 -- Reads argv[i], a long option. Returns the index of the last word used | nil, message, "USAGE" or "FAILURE".
@@ -333,8 +343,8 @@ end
 -- @param argv     list of words; argv[0], if there, is the program
 -- @param program  its name (default: argv[0], or smtptest); as lmtptest it speaks LMTP
 -- @return plan (without defaults), operands, mode; mode is {action = "session" "help" "version" "print-script",
---   script = FILE, execute = CHUNK, args = words after "--" for a script, secrets = list of {index, first}: where in
---   argv a secret stands, from which byte on}
+--   script = FILE, execute = CHUNK, serve = true, save = DIR, args = words after "--" for a script,
+--   secrets = list of {index, first}: where in argv a secret stands, from which byte on}
 -- @return or nil, message, "USAGE" (the message names the program, the usage text belongs to it) or "FAILURE"
 function options.parse(argv, program)
 	program = basename(program or argv[0] or "smtptest")

@@ -39,36 +39,53 @@ function output.ask(text, what, echo)
 	return nil, ("no %s given"):format(what), "INTERACT"
 end
 
-local MARKS = { send = "C", receive = "S" }
-
 local function trace_line(seconds, mark, text)
 	io.stderr:write(("[%9.3f] %s %s\n"):format(seconds, mark, text))
 end
 
 local NOTES = {
 	tls = function(e) return ("%s with %s"):format(e.tls.protocol, e.tls.cipher) end,
-	auth = function(e) return e.skipped and ("%s skipped: %s"):format(e.mechanism, e.skipped) or e.mechanism end,
+	auth = function(e)
+		if e.skipped or e.refused then return ("%s %s: %s"):format(e.mechanism, e.skipped and "skipped" or "refused",
+			e.skipped or e.refused) end
+		return e.mechanism
+	end,
 	leftover = function(e) return ("%d bytes in clear before TLS"):format(#e.bytes) end,
 	closed = function(e) return e.code end,
 }
 
---- Writes a session's transcript to standard error as it happens: seconds, direction, layer, bytes; secrets masked.
--- @return a function that ends it
-function output.trace(session)
+-- What writes an event as lines: marks are how the two directions are shown.
+local function tracer(marks)
 	local start
-	return session:on(function(e)
+	return function(e, label)
 		start = start or e.time
-		local mark = MARKS[e.direction]
+		local mark = marks[e.direction]
 		if mark then
 			for text in transcript.masked(e.bytes, e.secret):gmatch("[^\n]*\n?") do
 				if text ~= "" then
-					trace_line(e.time - start, ("%s %-5s"):format(mark, e.layer), core.escape(text))
+					trace_line(e.time - start, ("%s%s %-5s"):format(label, mark, e.layer), core.escape(text))
 				end
 			end
 		elseif NOTES[e.event] then
-			trace_line(e.time - start, "- " .. e.event .. ":", NOTES[e.event](e))
+			trace_line(e.time - start, label .. "- " .. e.event .. ":", core.escape(NOTES[e.event](e)))
 		end
-	end)
+	end
+end
+
+--- Writes a session's transcript to standard error as it happens: seconds, direction, layer, bytes; secrets masked.
+-- @return a function that ends it
+function output.trace(session)
+	local trace = tracer { send = "C", receive = "S" }
+	return session:on(function(e) trace(e, "") end)
+end
+
+--- The same of all connections of a server, each line with the client's address.
+-- @return a function that ends it
+function output.trace_server(server)
+	local trace = tracer { send = "S", receive = "C" }
+	return server:on_event(function(e, client)
+		trace(e, client.peer.port and ("%s:%d "):format(client.peer.host, client.peer.port) or "")
+	end, { traffic = true })
 end
 
 return output

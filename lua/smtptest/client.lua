@@ -1,0 +1,342 @@
+--- client: one connection, as the server sees it: what scripts and handlers are given.
+--
+-- Replies that the server makes by itself are held back while the client has sent more commands, and go out in one
+-- write (RFC 2920 section 3.2); what a script sends goes out at once.
+
+local core = require "smtptest.core.line"
+local acceptor = require "smtptest.acceptor"
+local tls = require "smtptest.tls"
+local transcript = require "smtptest.transcript"
+
+local client = {}
+
+local Client = { __name = "smtptest.client" }
+Client.__index = Client
+
+-- Bytes a read asks for: most messages are small, and more means that memory is asked for, too.
+local CHUNK, LARGE = 16384, 65536
+local END = "\r\n.\r\n"
+
+--- What ends the work on a connection: raised inside the server only.
+client.ENDED = setmetatable({}, { __tostring = function() return "the connection has ended" end })
+
+-- What a server shows of its own bytes: secrets are found in what it receives.
+local Observer = {}
+Observer.__index = Observer
+
+function Observer.sent() end
+
+function Observer:received(bytes)
+	local from, to = self.tracker:sent(bytes)
+	self.transcript:add("C", bytes, from and { from, to })
+	return from, to
+end
+
+--- Makes one.
+-- @param server     the server that accepted it
+-- @param transport  connected
+-- @param peer       its address: family, host, port
+-- @return client: server, transport, peer; helo (the name after EHLO), esmtp (it said EHLO or LHLO), protocol ("smtp"
+--   "lmtp"), tls (as Session.tls), authname username mechanism ssf
+function client.new(server, transport, peer)
+	return setmetatable({
+		server = server, transport = transport, peer = peer, protocol = server.protocol,
+		pending = "", ssf = 0, errors = 0, timeout = server.plan.timeout or 300,
+	}, Client)
+end
+
+-- Remembers how the connection failed: what a script raises because of it is no error of the script's.
+local function failed(self, message, code)
+	self.ended, self.why = code or "EOF", message
+	return nil, message, code
+end
+
+--- Lets a transcript and its secrets be kept, for whoever listens.
+function Client:observe()
+	self.tracker, self.transcript = transcript.tracker(), transcript.new()
+	self.transport.observer = setmetatable({ tracker = self.tracker, transcript = self.transcript }, Observer)
+end
+
+-- ---------------------------------------------------------------- writing
+
+local function put(self, bytes)
+	local ok, message, code
+	if self.filter then
+		ok, message, code = self.filter(bytes)
+	else
+		ok, message, code = self.transport:write(bytes, self.timeout)
+	end
+	if ok then return true end
+	return failed(self, message, code)
+end
+
+--- Lets every write pass through fn from now on: how faults are made.
+-- @param fn  function(bytes, write) -> true | nil, message, CODE; write(bytes) is the write as it was before
+function Client:through(fn)
+	local before = self.filter or function(bytes) return self.transport:write(bytes, self.timeout) end
+	self.filter = function(bytes) return fn(bytes, before) end
+end
+
+--- Sends what is held back.
+-- @return true | nil, message, CODE
+function Client:flush()
+	if self.pending == "" then return true end
+	local bytes = self.pending
+	self.pending = ""
+	return put(self, bytes)
+end
+
+-- "250 ": what a reply begins with, made once.
+local heads = setmetatable({}, { __index = function(self, code)
+	local head = ("%03d "):format(code)
+	self[code] = head
+	return head
+end })
+
+--- The bytes of a reply (RFC 5321 section 4.2.1, RFC 2034 section 4).
+-- @param code  integer
+-- @param text  lines joined by "\n"; an enhanced code that begins the first is put before each
+function client.wire(code, text)
+	text = text or ""
+	local head = heads[code]
+	if not text:find("\n", 1, true) then return head .. text .. "\r\n" end
+	local enhanced = text:match("^%d%.%d+%.%d+ ") or ""
+	local lines = {}
+	for line in (text .. "\n"):gmatch("(.-)\r?\n") do
+		lines[#lines + 1] = head:sub(1, 3) .. "-" .. (lines[1] and enhanced or "") .. line
+	end
+	lines[#lines] = head .. lines[#lines]:sub(5)
+	return table.concat(lines, "\r\n") .. "\r\n"
+end
+
+local function challenged(self, code)
+	if code == 334 and self.tracker then self.tracker:challenged() end
+end
+
+--- A reply of the server's own, which may wait for others.
+function Client:answer(code, text)
+	local pending, bytes = self.pending, client.wire(code, text)
+	self.pending = pending == "" and bytes or pending .. bytes
+	if code < 400 then return challenged(self, code) end
+	if code >= 500 then self.errors = self.errors + 1 end
+	if code == 421 then self.finished = true end
+end
+
+--- Sends a reply, at once.
+-- @param code  integer
+-- @param text  "\n" makes it one of several lines; a leading "5.1.1 " is the enhanced code
+-- @return true | nil, message, CODE
+function Client:reply(code, text)
+	challenged(self, code)
+	return self:send(client.wire(code, text))
+end
+
+--- Sends exact bytes, at once.
+-- @return true | nil, message, CODE
+function Client:send(bytes)
+	local ok, message, code = self:flush()
+	if not ok then return nil, message, code end
+	return put(self, bytes)
+end
+
+-- ---------------------------------------------------------------- reading
+
+-- What is held back goes out before we wait.
+local function before_reading(self)
+	local transport = self.transport
+	if transport.position <= #transport.buffer and transport.buffer:find("\n", transport.position, true) then
+		return true
+	end
+	return self:flush()
+end
+
+--- Reads a line, its end included.
+-- @param seconds  default: the server's time-out
+-- @return line | nil, message, CODE; TOOLONG for one over the limit, which is read away to its end
+function Client:read_line(seconds)
+	local ok, message, code, text
+	if self.pending ~= "" then
+		ok, message, code = before_reading(self)
+		if not ok then return nil, message, code end
+	end
+	text, message, code = self.transport:line(seconds or self.timeout)
+	if text then return text end
+	if code ~= "TOOLONG" then return failed(self, message, code) end
+	local bytes = self.transport:pending()
+	while not bytes:find("\n", 1, true) do
+		local why, symbol
+		bytes, why, symbol = self.transport:read(CHUNK, seconds or self.timeout)
+		if not bytes then return failed(self, why, symbol) end
+	end
+	self.transport:unread(bytes:match("\n(.*)$"))
+	return nil, message, code
+end
+
+--- Reads a line without its end.
+-- @param seconds  default: the server's time-out
+-- @return line | nil, message, CODE
+function Client:line(seconds)
+	local text, message, code = self:read_line(seconds)
+	if not text then return nil, message, code end
+	self.last = text:gsub("\r?\n$", "")
+	return self.last
+end
+
+--- Reads a message up to and with its end, CR LF "." CR LF and nothing else (RFC 5321 section 4.1.1.4), in memory
+-- bounded by `limit`.
+-- @param limit  bytes; of a longer message nothing is kept
+-- @return list of strings: the bytes as they came; or nil, message, CODE; TOOLONG when the end was found, but too late
+function Client:read_raw(limit)
+	local ok, message, code = before_reading(self)
+	if not ok then return nil, message, code end
+	local transport = self.transport
+	local parts, size = {}, 0
+	local tail = "\r\n"             -- the end of what came before: a message may be nothing but its end
+	local ask = CHUNK
+	while true do
+		local bytes
+		bytes, message, code = transport:read(ask, self.timeout * 2)
+		if not bytes then return failed(self, message, code) end
+		if #bytes == ask then ask = LARGE end
+		local window = tail .. bytes
+		local at = window:find(END, 1, true)
+		if at then
+			local rest = window:sub(at + #END)
+			if rest ~= "" then
+				transport:unread(rest)
+				bytes = bytes:sub(1, -#rest - 1)
+			end
+		end
+		size = size + #bytes
+		if size > limit then parts = {} else parts[#parts + 1] = bytes end
+		if at then
+			if size <= limit then return parts end
+			return nil, ("a message of more than %d bytes"):format(limit), "TOOLONG"
+		end
+		tail = window:sub(-4)
+	end
+end
+
+--- Reads exactly so many bytes (BDAT, RFC 3030 section 2).
+-- @param keep  false: they are dropped
+-- @return list of strings | nil, message, CODE
+function Client:read_bytes(size, keep)
+	local ok, message, code = self:flush()
+	if not ok then return nil, message, code end
+	local parts = {}
+	while size > 0 do
+		local bytes
+		bytes, message, code = self.transport:read(math.min(size, LARGE), self.timeout * 2)
+		if not bytes then return failed(self, message, code) end
+		size = size - #bytes
+		if keep then parts[#parts + 1] = bytes end
+	end
+	return parts
+end
+
+--- The message without its end and the dots that were put before lines.
+function client.unstuffed(raw)
+	return core.unstuff(raw:sub(1, -4))
+end
+
+--- Reads a message after a 354 that the script has sent.
+-- @return data (dots taken away), raw (as it came, its end included) | nil, message, CODE
+function Client:read_data()
+	local parts, message, code = self:read_raw(self.server.limits.message)
+	if not parts then return nil, message, code end
+	local raw = table.concat(parts)
+	return client.unstuffed(raw), raw
+end
+
+-- ---------------------------------------------------------------- layers
+
+--- Shakes hands; sends no 220. What the client had sent in clear before is dropped and kept in `leftover`; only a
+-- handshake that did not wait for our 220 is taken.
+-- @param fields  certfile keyfile keypass cafile … over the server's
+-- @return tls, as Session.tls | nil, message, CODE
+function Client:starttls(fields)
+	local ok, message, code = self:flush()
+	if not ok then return nil, message, code end
+	local context
+	context, message, code = self.server:context(fields)
+	if not context then return nil, message, code end
+	local machine
+	machine, message, code = context:server { verify = self.server.plan.cafile ~= nil }
+	if not machine then return nil, message, code end
+	local pending = self.transport:pending()
+	if pending:byte() == 22 then        -- a TLS record (RFC 8446 section 5.1)
+		machine:feed(pending)
+	else
+		self.transport:unread(pending)
+	end
+	local leftover
+	leftover, message, code = self.transport:push(machine, math.min(self.timeout, 60))
+	if not leftover then return failed(self, message, code) end
+	if leftover ~= "" then
+		self.leftover = leftover
+		self.transport:note("leftover", { bytes = leftover })
+	end
+	self.tls = tls.info(machine, self.server.plan, leftover)
+	self.transport:note("tls", { tls = self.tls })
+	return self.tls
+end
+
+--- Takes part in an AUTH: reads the client's lines, sends 334s, and at the end 235 or what refuses; puts the security
+-- layer on.
+-- @param argument  what follows AUTH (default: of the line read last, when that was an AUTH; else of the next one)
+-- @return true | nil, message, CODE
+function Client:auth(argument)
+	if not argument then
+		local line = self.last and self.last:upper():find("^AUTH ") and self.last
+		if not line then
+			local message, code
+			line, message, code = self:line()
+			if not line then return nil, message, code end
+		end
+		argument = line:match("^%a+ (.*)$") or ""
+	end
+	local ok, message, code = acceptor.accept(self, argument)
+	if not self.ended then
+		local sent, why, symbol = self:flush()
+		if not sent then return nil, why, symbol end
+	end
+	if ok and self.layer then self:secure() end
+	return ok, message, code
+end
+
+--- Puts the layer of an AUTH that succeeded on, once its 235 is out.
+function Client:secure()
+	local layer = self.layer
+	self.layer = nil
+	self.transport:push(layer)
+end
+
+-- ---------------------------------------------------------------- the end
+
+--- Closes at once.
+function Client:close()
+	self.finished = true
+	return self.transport:close()
+end
+
+--- Closes with a reset.
+function Client:abort()
+	self.finished = true
+	return self.transport:abort()
+end
+
+--- Half-closes: nothing more is sent.
+function Client:shutdown()
+	self:flush()
+	return self.transport:shutdown()
+end
+
+Client.__close = Client.close
+
+--- Whether an error is nothing but the end of this connection, told by one of its methods.
+function Client:is_end(err)
+	if err == client.ENDED then return true end
+	return self.why ~= nil and tostring(err):sub(-#self.why) == self.why
+end
+
+return client

@@ -1,0 +1,436 @@
+--- receiver: the SMTP and LMTP that a server speaks by itself (RFC 5321, 2033): commands to replies and messages.
+--
+-- Strict: what RFC 5321 does not allow is refused, with a text that says why. Each verb is one function(client,
+-- argument).
+
+local acceptor = require "smtptest.acceptor"
+local clients = require "smtptest.client"
+local path = require "smtptest.path"
+
+local receiver = {}
+
+local verbs = {}
+
+local function refuse(client, code, text)
+	client:answer(code, text)
+end
+
+-- Asks the script's handler. false ends the connection.
+local function ask(client, name, ...)
+	local code, text = client.server:ask(client, name, ...)
+	if code ~= false then return code, text end
+	client:flush()
+	client:close()
+	error(clients.ENDED, 0)
+end
+
+-- Lets the script's handler answer.
+-- @return its code, 0 when it has answered by itself; nil when it leaves the answer to us
+local function handled(client, name, ...)
+	if not client.server.on[name] then return nil end
+	local code, text = ask(client, name, ...)
+	if code == true then return 0 end
+	if code then client:answer(code, text) end
+	return code
+end
+
+local function reset(client)
+	client.from, client.to, client.chunks, client.size = nil, nil, nil, 0
+end
+
+-- ---------------------------------------------------------------- EHLO (RFC 5321 section 4.1.1.1)
+
+local function capability_lines(client)
+	local server = client.server
+	local lines = { server.name }
+	local function add(keyword, words)
+		words = words or {}
+		lines[#lines + 1] = #words > 0 and keyword .. " " .. table.concat(words, " ") or keyword
+	end
+	local named = {}
+	for _, keyword in ipairs(server.capabilities) do
+		add(keyword, server.capabilities[keyword])
+		named[keyword] = true
+	end
+	local given = server.given
+	if server.plan.tls == "starttls" and not client.tls and given.STARTTLS == nil then add "STARTTLS" end
+	if not named.AUTH and given.AUTH == nil then
+		local mechanisms = acceptor.mechanisms(client)
+		if #mechanisms > 0 then add("AUTH", mechanisms) end
+	end
+	return table.concat(lines, "\n")
+end
+
+local function hello(verb)
+	return function(client, argument)
+		local lmtp = client.protocol == "lmtp"
+		if lmtp ~= (verb == "LHLO") then
+			return refuse(client, 500, "5.5.1 " .. (lmtp and "this is LMTP: LHLO" or "this is SMTP, not LMTP"))
+		end
+		local name = argument:match("^(%S+)$")
+		if not name then return refuse(client, 501, ("5.5.4 %s wants one name"):format(verb)) end
+		if not path.is_domain((name:gsub("_", "-"))) then
+			return refuse(client, 501, "5.5.4 neither a domain nor an address literal")
+		end
+		if client.unwelcome then return refuse(client, 503, "5.5.1 no service: QUIT") end
+		local code = handled(client, "ehlo", name, verb)
+		if code and (code < 200 or code > 299) then return end
+		reset(client)
+		client.helo, client.esmtp = name, verb ~= "HELO"
+		if code then return end
+		client:answer(250, client.esmtp and capability_lines(client) or client.server.name)
+	end
+end
+
+verbs.EHLO, verbs.HELO, verbs.LHLO = hello "EHLO", hello "HELO", hello "LHLO"
+
+-- ---------------------------------------------------------------- parameters
+
+local function xtext(value)
+	return not value:gsub("%+%x%x", ""):find("[+=%c\127-\255]")
+end
+
+-- What is wrong with a parameter: nil when nothing is. Each has a capability that brings it.
+local PARAMS = {
+	mail = {
+		SIZE = { "SIZE", function(value, client)
+			local size = value ~= true and value:match("^%d+$") and #value <= 20 and tonumber(value)
+			if not size then return 501, "5.5.4 SIZE is a number (RFC 1870 section 4)" end
+			if size > client.server.limits.message then return 552, "5.3.4 message size exceeds the limit" end
+		end },
+		BODY = { "8BITMIME", function(value)
+			value = value ~= true and value:upper()
+			if value ~= "7BIT" and value ~= "8BITMIME" then return 501, "5.5.4 BODY is 7BIT or 8BITMIME (RFC 6152)" end
+		end },
+		SMTPUTF8 = { "SMTPUTF8", function(value)
+			if value ~= true then return 501, "5.5.4 SMTPUTF8 has no value (RFC 6531 section 3.4)" end
+		end },
+		RET = { "DSN", function(value)
+			value = value ~= true and value:upper()
+			if value ~= "FULL" and value ~= "HDRS" then return 501, "5.5.4 RET is FULL or HDRS (RFC 3461 section 4.3)" end
+		end },
+		ENVID = { "DSN", function(value)
+			if value == true or #value > 100 or not xtext(value) then
+				return 501, "5.5.4 ENVID is xtext (RFC 3461 section 4.4)"
+			end
+		end },
+		AUTH = { "AUTH", function(value)
+			if value == true or not xtext(value) then return 501, "5.5.4 AUTH is xtext or <> (RFC 4954 section 5)" end
+		end },
+	},
+	rcpt = {
+		NOTIFY = { "DSN", function(value)
+			local words, seen = value ~= true and value:upper() or "", {}
+			for word in (words .. ","):gmatch("([^,]*),") do
+				if seen[word] or not (word == "NEVER" or word == "SUCCESS" or word == "FAILURE" or word == "DELAY") then
+					return 501, "5.5.4 NOTIFY is NEVER, or of SUCCESS, FAILURE, DELAY (RFC 3461 section 4.1)"
+				end
+				seen[word] = true
+			end
+			if seen.NEVER and words ~= "NEVER" then return 501, "5.5.4 NOTIFY=NEVER stands alone (RFC 3461 section 4.1)" end
+		end },
+		ORCPT = { "DSN", function(value)
+			if value == true or #value > 500 or not value:find("^[%w-]+;") or not xtext(value:match(";(.*)")) then
+				return 501, "5.5.4 ORCPT is a type, a semicolon and xtext (RFC 3461 section 4.2)"
+			end
+		end },
+	},
+}
+
+local function offered(client, capability)
+	if not client.esmtp then return false end
+	if capability == "AUTH" then return client.server.plan.sasl ~= nil or client.server.capabilities.AUTH ~= nil end
+	return client.server.capabilities[capability] ~= nil
+end
+
+-- Reads the argument of MAIL or RCPT.
+-- @return path, or nil when the refusal is said
+local function parse(client, kind, argument, utf8ok)
+	local named, code, text = path.parse(kind, argument, utf8ok)
+	if not named then return refuse(client, code, text) end
+	for name, value in pairs(named.params) do
+		local known = PARAMS[kind][name]
+		if not known or not offered(client, known[1]) then
+			return refuse(client, 555, "5.5.4 unknown parameter " .. name)
+		end
+		code, text = known[2](value, client)
+		if code then return refuse(client, code, text) end
+	end
+	return named
+end
+
+-- ---------------------------------------------------------------- the envelope
+
+function verbs.MAIL(client, argument)
+	if not client.helo then return refuse(client, 503, "5.5.1 " .. client.server.hello .. " first") end
+	if client.from then return refuse(client, 503, "5.5.1 a sender was given already") end
+	local from = parse(client, "mail", argument)
+	if not from then return end
+	local code = handled(client, "mail", from.address, from.params)
+	if code and (code < 200 or code > 299) then return end
+	reset(client)
+	client.from, client.to = from, {}
+	if not code then client:answer(250, "2.1.0 sender ok") end
+end
+
+function verbs.RCPT(client, argument)
+	if not client.from then return refuse(client, 503, "5.5.1 MAIL first") end
+	if client.chunks then return refuse(client, 503, "5.5.1 BDAT has begun") end
+	local to = parse(client, "rcpt", argument, client.from.params.SMTPUTF8 ~= nil)
+	if not to then return end
+	if #client.to >= client.server.limits.recipients then return refuse(client, 452, "4.5.3 too many recipients") end
+	local code = handled(client, "rcpt", to.address, to.params)
+	if code and (code < 200 or code > 299) then return end
+	table.insert(client.to, to)
+	if not code then client:answer(250, "2.1.5 recipient ok") end
+end
+
+-- ---------------------------------------------------------------- the message
+
+local Message = { __name = "smtptest.message" }
+local lazy = {}
+
+function Message:__index(key)
+	local make = lazy[key]
+	if not make then return nil end
+	local value = make(self)
+	rawset(self, key, value)
+	return value
+end
+
+function lazy:raw()
+	local raw = table.concat(self.parts)
+	self.parts = nil
+	return raw
+end
+
+function lazy:data()
+	return self.chunked and self.raw or clients.unstuffed(self.raw)
+end
+
+-- RFC 3848, RFC 6531 section 4.3: what a Received field says behind "with".
+local function with(client, utf8)
+	if not client.esmtp then return "SMTP" end
+	return (utf8 and "UTF8" or client.protocol == "lmtp" and "" or "E") .. (client.protocol == "lmtp" and "LMTP" or "SMTP")
+		.. (client.tls and "S" or "") .. (client.authname and "A" or "")
+end
+
+local function make_message(client, parts, chunked)
+	return setmetatable({
+		from = client.from, to = client.to, parts = parts, chunked = chunked,
+		auth = client.authname, username = client.username, mechanism = client.mechanism, ssf = client.ssf,
+		helo = client.helo, tls = client.tls, protocol = client.protocol, peer = client.peer,
+		with = with(client, client.from.params.SMTPUTF8),
+	}, Message)
+end
+
+local function accepted(code)
+	return not code or code == true or code >= 200 and code < 300
+end
+
+-- What answers the end of a message: one reply, or with LMTP one for each recipient (RFC 2033 section 4.2).
+local function deliver(client, parts, chunked)
+	local message = make_message(client, parts, chunked)
+	local server = client.server
+	local verdicts, keep = {}, false
+	for i, recipient in ipairs(client.protocol == "lmtp" and client.to or { false }) do
+		local code, text = ask(client, "data", message, recipient or nil)
+		verdicts[i] = { code, text }
+		keep = keep or accepted(code)
+	end
+	reset(client)
+	local why
+	if keep then why = server:take(client, message) end
+	for _, verdict in ipairs(verdicts) do
+		if why and accepted(verdict[1]) then
+			client:answer(452, "4.3.1 cannot store the message: " .. why)
+		elseif verdict[1] ~= true then
+			client:answer(verdict[1] or 250, verdict[2] or "2.0.0 message accepted")
+		end
+	end
+end
+
+local function refuse_message(client, code, text)
+	local n = client.protocol == "lmtp" and #client.to or 1
+	reset(client)
+	for _ = 1, n do client:answer(code, text) end
+end
+
+local TOO_LARGE = "5.3.4 message size exceeds the limit"
+
+function verbs.DATA(client, argument)
+	if argument ~= "" then return refuse(client, 501, "5.5.4 DATA has no argument") end
+	if not client.from then return refuse(client, 503, "5.5.1 MAIL first") end
+	if client.chunks then return refuse(client, 503, "5.5.1 BDAT has begun") end
+	if #client.to == 0 then return refuse(client, 503, "5.5.1 RCPT first") end
+	local code = handled(client, "begin")
+	if code and code ~= 354 then return end
+	if not code then client:answer(354, "end the message with a dot on a line by itself") end
+	local parts, message, symbol = client:read_raw(client.server.limits.message)
+	if parts then return deliver(client, parts) end
+	if symbol ~= "TOOLONG" then return receiver.lost(client, message, symbol) end
+	refuse_message(client, 552, TOO_LARGE)
+end
+
+-- RFC 3030 section 2: the chunk comes whatever we think of the command.
+function verbs.BDAT(client, argument)
+	local digits, last = argument:match("^(%d+)%s*(.*)$")
+	local size = digits and #digits <= 18 and tonumber(digits)
+	last = last and last:upper()
+	if not size or last ~= "" and last ~= "LAST" then
+		-- Where the next command begins nobody knows now.
+		return refuse(client, 421, "4.5.2 BDAT wants a size, and maybe LAST: closing")
+	end
+	local code, text
+	if not offered(client, "CHUNKING") then
+		code, text = 502, "5.5.1 no CHUNKING here"
+	elseif not client.from then
+		code, text = 503, "5.5.1 MAIL first"
+	elseif #client.to == 0 then
+		code, text = 503, "5.5.1 RCPT first"
+	elseif client.size + size > client.server.limits.message then
+		code, text = 552, TOO_LARGE
+	end
+	local parts, message, symbol = client:read_bytes(size, not code)
+	if not parts then return receiver.lost(client, message, symbol) end
+	if code then
+		if client.chunks then reset(client) end
+		return refuse(client, code, text)
+	end
+	client.size = client.size + size
+	client.chunks = client.chunks or {}
+	table.move(parts, 1, #parts, #client.chunks + 1, client.chunks)
+	if last == "LAST" then return deliver(client, client.chunks, true) end
+	client:answer(250, ("2.0.0 %d bytes"):format(size))
+end
+
+-- ---------------------------------------------------------------- AUTH and STARTTLS
+
+function verbs.AUTH(client, argument)
+	if not client.server.plan.sasl then return refuse(client, 502, "5.5.1 no AUTH here") end
+	if not client.esmtp then return refuse(client, 503, "5.5.1 " .. client.server.hello .. " first") end
+	if client.authname then return refuse(client, 503, "5.5.1 authenticated already") end
+	if client.from then return refuse(client, 503, "5.5.1 not while a message is sent (RFC 4954 section 4)") end
+	local _, message, symbol = acceptor.accept(client, argument)
+	if client.ended then return receiver.lost(client, message, symbol) end
+	if symbol == "EOF" then
+		client:close()
+		error(clients.ENDED, 0)
+	end
+	if client.layer then
+		client:flush()
+		client:secure()
+		client.helo, client.esmtp = nil, nil
+	end
+end
+
+function verbs.STARTTLS(client, argument)
+	if argument ~= "" then return refuse(client, 501, "5.5.4 STARTTLS has no argument (RFC 3207 section 4)") end
+	if client.server.plan.tls ~= "starttls" then return refuse(client, 502, "5.5.1 no STARTTLS here") end
+	if client.tls then return refuse(client, 503, "5.5.1 TLS is on already") end
+	client:answer(220, "2.0.0 go ahead")
+	local tls, message, symbol = client:starttls()
+	if not tls then return receiver.lost(client, message, symbol or "TLS") end
+	reset(client)
+	client.helo, client.esmtp = nil, nil
+	client.authname, client.username, client.mechanism = nil, nil, nil
+end
+
+-- ---------------------------------------------------------------- the others
+
+function verbs.RSET(client, argument)
+	if argument ~= "" then return refuse(client, 501, "5.5.4 RSET has no argument") end
+	reset(client)
+	client:answer(250, "2.0.0 ok")
+end
+
+function verbs.NOOP(client)
+	client:answer(250, "2.0.0 ok")
+end
+
+function verbs.VRFY(client, argument)
+	if argument == "" then return refuse(client, 501, "5.5.4 VRFY wants a name") end
+	client:answer(252, "2.5.0 cannot verify, but will take a message for it")
+end
+
+function verbs.EXPN(client)
+	client:answer(502, "5.5.1 no lists here")
+end
+
+function verbs.HELP(client)
+	local names = {}
+	for name in pairs(verbs) do names[#names + 1] = name end
+	table.sort(names)
+	client:answer(214, "2.0.0 smtptest, a server for tests\n" .. table.concat(names, " "))
+end
+
+function verbs.QUIT(client, argument)
+	if argument ~= "" then return refuse(client, 501, "5.5.4 QUIT has no argument") end
+	if not handled(client, "quit") then client:answer(221, "2.0.0 bye") end
+	client.finished = true
+end
+
+-- ---------------------------------------------------------------- the loop
+
+--- The connection has failed: says so where it can, and ends.
+function receiver.lost(client, message, code)
+	if code == "TIMEOUT" then
+		client.ended = nil
+		client:answer(421, "4.4.2 timed out")
+		client:flush()
+	end
+	client.server:note(client, "lost", { message = message, code = code })
+	error(clients.ENDED, 0)
+end
+
+-- Verbs with a handler of their own.
+local OWN = { EHLO = true, HELO = true, LHLO = true, MAIL = true, RCPT = true, DATA = true, AUTH = true, QUIT = true }
+-- What may be said to a server that greeted with a refusal (RFC 5321 section 3.1).
+local ALWAYS = { EHLO = true, HELO = true, LHLO = true, QUIT = true }
+
+local function refuse_line(client, line)
+	if line:sub(-2) ~= "\r\n" then return refuse(client, 500, "5.5.2 a line ends with CR LF (RFC 5321 section 2.3.8)") end
+	return refuse(client, 500, "5.5.2 a command has no control characters")
+end
+
+local function execute(client, line)
+	if line:sub(-2) ~= "\r\n" or line:find("[%z\r]", 1) ~= #line - 1 then return refuse_line(client, line) end
+	local word, argument = line:match("^(%a+) ?(.-)[ \t]*\r\n$")
+	local verb = word and word:upper()
+	local fn = verbs[verb]
+	if client.unwelcome and not ALWAYS[verb] then return refuse(client, 503, "5.5.1 no service: QUIT") end
+	if not OWN[verb] and client.server.on.command then
+		if handled(client, "command", verb or line:sub(1, -3), argument or "") then return end
+	end
+	if not fn then return refuse(client, 500, "5.5.1 unknown command") end
+	return fn(client, argument)
+end
+
+--- Speaks with a client until one of the two ends it: greeting, commands, replies.
+-- @param greeted  true: no greeting is sent
+function receiver.serve(client, greeted)
+	local server = client.server
+	if not greeted then
+		local code = handled(client, "connect")
+		if code then
+			client.unwelcome = code ~= 220 and code ~= 0
+		else
+			client:answer(220, server.name .. (client.protocol == "lmtp" and " LMTP" or " ESMTP") .. " smtptest")
+		end
+	end
+	local limit = server.limits.errors
+	while not client.finished do
+		local line, message, code = client:read_line()
+		if line then
+			execute(client, line)
+		elseif code == "TOOLONG" then
+			refuse(client, 500, "5.5.2 line too long")
+		else
+			return receiver.lost(client, message, code)
+		end
+		if client.errors >= limit and not client.finished then client:answer(421, "4.7.0 too many errors") end
+	end
+	client:flush()
+end
+
+return receiver

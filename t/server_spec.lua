@@ -1,0 +1,536 @@
+local peer = require "support.peer"
+local server = require "smtptest.server"
+local smtptest = require "smtptest"
+local task = require "smtptest.task"
+
+local LIMIT = 20
+
+-- Runs body(server, connect) beside a started server; connect(plan) gives a session with it.
+local function with(plan, body)
+	local self <close> = server.listen(plan)
+	self:start()
+	body(self, function(changes)
+		return smtptest.connect(peer.laid({ host = "127.0.0.1", port = self.port, timeout = LIMIT }, changes))
+	end)
+	self:stop()
+end
+
+-- One session after EHLO.
+local function session_with(plan, body)
+	with(plan, function(self, connect)
+		local s <close> = connect { protocol = plan and plan.protocol }
+		s:hello()
+		body(s, self)
+	end)
+end
+
+local function send(s, body, options)
+	s:mail("a@client.test"):expect(250)
+	s:rcpt("b@server.test"):expect(250)
+	return s:data(body, options)
+end
+
+describe("server.listen", function()
+	it("binds at once, and accepts when it is started", function()
+		with({}, function(self, connect)
+			assert.equal("127.0.0.1", self.host)
+			assert.is_true(self.port > 0)
+			local s <close> = connect()
+			assert.equal(220, s.greeting.code)
+			assert.equal("localhost ESMTP smtptest", s.greeting.text)
+		end)
+	end)
+
+	it("listens on a UNIX socket, and removes it", function()
+		local path = os.tmpname()
+		os.remove(path)
+		local self = server.listen { socket = path }
+		self:start()
+		local s <close> = smtptest.connect { socket = path, timeout = LIMIT }
+		assert.equal(250, s:ehlo().code)
+		self:stop()
+		assert.is_nil(io.open(path))
+	end)
+
+	it("says where it could not listen", function()
+		with({}, function(self)
+			local err = peer.failure("EADDRINUSE", server.listen, { port = self.port })
+			assert.matches("^listen: 127%.0%.0%.1:%d+: ", tostring(err))
+		end)
+	end)
+
+	it("refuses a certificate that can't be used before anybody connects", function()
+		local err = peer.failure("TLS", server.listen, { tls = "starttls", certfile = "/nonexistent/cert" })
+		assert.matches("/nonexistent/cert", tostring(err), 1, true)
+	end)
+
+	local wrong = {
+		{ { prot = 1 }, "unknown option 'prot' %(did you mean 'port'%?%)" },
+		{ { tls = "ssl" }, "option 'tls': expected one of" },
+		{ { sasl = { user = {} } }, "unknown option 'user' %(did you mean 'users'%?%)" },
+		{ { on = { rctp = print } }, "unknown handler 'rctp' %(did you mean 'rcpt'%?%)" },
+		{ { on = { rcpt = 550 } }, "handler 'rcpt': expected a function" },
+		{ { limits = { lines = 1 } }, "unknown option 'lines' %(did you mean 'line'%?%)" },
+	}
+	for _, case in ipairs(wrong) do
+		it("blames its caller: " .. case[2], function()
+			local ok, message = pcall(function() server.listen(case[1]) end)
+			assert.is_false(ok)
+			assert.matches("server_spec.lua:%d+: .*" .. case[2], message)
+		end)
+	end
+end)
+
+describe("a message", function()
+	it("arrives as it was sent, dots taken away, and tells who sent it", function()
+		session_with({}, function(s, self)
+			local body = ".\r\n..x\r\na\nb\r\0c\xff\r\n.\n.\r.\r\n"
+			send(s, body):expect(250)
+			local message = assert(self:wait(1, LIMIT))[1]
+			assert.equal(body, message.data)
+			assert.equal("..\r\n...x\r\na\nb\r\0c\xff\r\n..\n.\r.\r\n.\r\n", message.raw)
+			assert.equal("a@client.test", message.from.address)
+			assert.equal("b@server.test", message.to[1].address)
+			assert.equal("smtptest", message.helo)
+			assert.equal("smtp", message.protocol)
+			assert.equal("ESMTP", message.with)
+			assert.equal("127.0.0.1", message.peer.host)
+			assert.is_nil(message.auth)
+			assert.is_nil(message.tls)
+		end)
+	end)
+
+	it("may be empty, or nothing but a line", function()
+		session_with({}, function(s, self)
+			for _, body in ipairs { "", "\r\n", "x\r\n", "." } do send(s, body):expect(250) end
+			assert.same({ "", "\r\n", "x\r\n", ".\r\n" }, { self.messages[1].data, self.messages[2].data,
+				self.messages[3].data, self.messages[4].data })
+			assert.equal(".\r\n", self.messages[1].raw)
+		end)
+	end)
+
+	it("ends at CR LF . CR LF and nothing else", function()
+		session_with({}, function(s, self)
+			for _, eod in ipairs { "\n.\n", "\n.\r\n", "\r\n.\n", "\r.\r", "\r\n.\r", "\r\n.\r\r\n", "\r\n. \r\n" } do
+				send(s, "x" .. eod .. "RSET\r\n.y\r\n"):expect(250)
+				assert.equal("x" .. eod .. "RSET\r\n.y\r\n", self.messages[#self.messages].data)
+			end
+		end)
+	end)
+
+	it("may come in any pieces", function()
+		session_with({}, function(s, self)
+			s:pipeline { "MAIL FROM:<a@client.test>", "RCPT TO:<b@server.test>", "DATA" }
+			s:send("..a\r\nb\r\n.\r\nNOOP\r\n", { split = 1 })
+			s:reply():expect(250)
+			s:reply():expect(250)
+			assert.equal(".a\r\nb\r\n", self.messages[1].data)
+		end)
+	end)
+
+	it("comes in chunks, unchanged (RFC 3030)", function()
+		session_with({}, function(s, self)
+			s:mail("a@client.test", { BODY = "8BITMIME", SIZE = 12 }):expect(250)
+			s:rcpt("b@server.test"):expect(250)
+			s:bdat("..\r\n.\r\n"):expect("250")
+			s:bdat("", {}):expect(250)
+			s:bdat("x\0\xffy", { last = true }):expect(250)
+			assert.equal("..\r\n.\r\nx\0\xffy", self.messages[1].data)
+			assert.equal(self.messages[1].data, self.messages[1].raw)
+			assert.same({ BODY = "8BITMIME", SIZE = "12" }, self.messages[1].from.params)
+		end)
+	end)
+
+	it("has a reply for each recipient in LMTP (RFC 2033)", function()
+		local plan = { protocol = "lmtp", on = { data = function(_, _, to)
+			if to.address == "no@server.test" then return 550, "5.2.2 full" end
+		end } }
+		session_with(plan, function(s, self)
+			s:mail("a@client.test")
+			s:rcpt("yes@server.test")
+			s:rcpt("no@server.test")
+			local replies = s:data("x\r\n")
+			assert.equal(250, replies[1].code)
+			assert.equal(550, replies[2].code)
+			assert.equal(1, #self.messages)
+			assert.equal("LMTP", self.messages[1].with)
+			s:command("EHLO x"):expect(500)
+		end)
+	end)
+
+	it("is not kept where nobody looks", function()
+		session_with({ keep = false }, function(s, self)
+			send(s, "x\r\n"):expect(250)
+			assert.equal(0, #self.messages)
+			assert.equal(1, self.received)
+		end)
+	end)
+end)
+
+describe("server:wait", function()
+	it("waits for messages, and says how many came when there are too few", function()
+		session_with({}, function(s, self)
+			local waiting = task.spawn(function() return self:wait(2, LIMIT) end)
+			send(s, "1\r\n")
+			send(s, "2\r\n")
+			assert.equal(2, #waiting:join(LIMIT))
+			local list, message, code = self:wait(3, 0.01)
+			assert.is_nil(list)
+			assert.equal("2 of 3 messages came in 0.01 s", message)
+			assert.equal("TIMEOUT", code)
+		end)
+	end)
+end)
+
+describe("what the server refuses", function()
+	-- Commands in order; the reply to the last one.
+	local cases = {
+		{ { "MAIL FROM:<a@b>" }, 503, fresh = true },
+		{ { "RCPT TO:<a@b>" }, 503 },
+		{ { "DATA" }, 503 },
+		{ { "MAIL FROM:<a@b>", "DATA" }, 503 },
+		{ { "MAIL FROM:<a@b>", "MAIL FROM:<a@b>" }, 503 },
+		{ { "MAIL FROM:<a@b>", "RCPT TO:<a@b>", "DATA now" }, 501 },
+		{ { "MAIL FROM:<a@b>", "RCPT TO:<a@b>", "RSET", "DATA" }, 503 },
+		{ { "MAIL FROM:<a@b>", "EHLO x", "RCPT TO:<a@b>" }, 503 },
+		{ { "MAIL FROM:<a@b> SIZE=x" }, 501 },
+		{ { "MAIL FROM:<a@b> SIZE=99999999999" }, 552 },
+		{ { "MAIL FROM:<a@b> BODY=9BIT" }, 501 },
+		{ { "MAIL FROM:<a@b> BODY=BINARYMIME" }, 501 },
+		{ { "MAIL FROM:<a@b> SMTPUTF8=yes" }, 501 },
+		{ { "MAIL FROM:<a@b> RET=ALL" }, 501 },
+		{ { "MAIL FROM:<a@b> ENVID=a+1" }, 501 },
+		{ { "MAIL FROM:<a@b> FOO=1" }, 555 },
+		{ { "MAIL FROM:<a@b> AUTH=x" }, 555 },
+		{ { "HELO x", "MAIL FROM:<a@b> SIZE=1" }, 555 },
+		{ { "MAIL FROM:<a@b>", "RCPT TO:<a@b> NOTIFY=NEVER,DELAY" }, 501 },
+		{ { "MAIL FROM:<a@b>", "RCPT TO:<a@b> NOTIFY=SUCCESS,SUCCESS" }, 501 },
+		{ { "MAIL FROM:<a@b>", "RCPT TO:<a@b> ORCPT=x" }, 501 },
+		{ { "MAIL FROM:<a@b>", "RCPT TO:<a@b> SIZE=1" }, 555 },
+		{ { "EHLO" }, 501 }, { { "EHLO a b" }, 501 }, { { "EHLO a@b" }, 501 }, { { "LHLO x" }, 500 },
+		{ { "RSET x" }, 501 }, { { "QUIT x" }, 501 }, { { "VRFY" }, 501 }, { { "EXPN x" }, 502 },
+		{ { "STARTTLS" }, 502 }, { { "AUTH PLAIN" }, 502 }, { { "FOO" }, 500 }, { { "" }, 500 }, { { " NOOP" }, 500 },
+		{ { "MAILFROM:<a@b>" }, 500 }, { { "12345" }, 500 },
+	}
+	for _, case in ipairs(cases) do
+		it(table.concat(case[1], ", "), function()
+			with({}, function(_, connect)
+				local s <close> = connect()
+				if not case.fresh then s:ehlo():expect(250) end
+				local last
+				for _, line in ipairs(case[1]) do last = s:command(line) end
+				assert.equal(case[2], last.code, tostring(last))
+				assert.matches("^5%.%d%.%d", last.text)
+				assert.equal(250, s:noop().code)
+			end)
+		end)
+	end
+
+	it("lines that end in anything but CR LF, and control characters", function()
+		session_with({}, function(s)
+			for _, bytes in ipairs { "NOOP\n", "NO\0OP\r\n", "NOOP\r\r\n", "NO\rOP\r\n", "\0\r\n" } do
+				s:send(bytes)
+				assert.equal(500, s:reply().code)
+			end
+			assert.equal(250, s:noop().code)
+		end)
+	end)
+
+	it("BDAT at the wrong time, and takes its chunk away", function()
+		session_with({}, function(s)
+			assert.equal(503, s:bdat("QUIT\r\n").code)
+			s:mail("a@b.test")
+			assert.equal(503, s:bdat("QUIT\r\n").code)
+			s:rcpt("a@b.test")
+			assert.equal(250, s:bdat("x").code)
+			assert.equal(503, s:command("DATA").code)
+			assert.equal(503, s:rcpt("c@d.test").code)
+			assert.equal(250, s:rset().code)
+			assert.equal(421, s:command("BDAT many").code)
+			assert.equal("EOF", s:drain(1, 5).closed)
+		end)
+	end)
+
+	it("a command that it does not offer", function()
+		session_with({ capabilities = { "PIPELINING" } }, function(s)
+			assert.same({ "PIPELINING", PIPELINING = {} }, s.capabilities)
+			assert.equal(555, s:mail("a@b.test", { SIZE = 1 }).code)
+			assert.equal(502, s:bdat("x", { last = true }).code)
+		end)
+	end)
+end)
+
+describe("capabilities", function()
+	it("are all there, and a map changes them", function()
+		session_with({ tls = "starttls", sasl = { users = { alice = "secret" } },
+			capabilities = { SIZE = { "1000" }, DSN = false, XFOO = true } }, function(s)
+			local offered = s.capabilities
+			assert.same({ "1000" }, offered.SIZE)
+			assert.is_nil(offered.DSN)
+			assert.same({}, offered.XFOO)
+			for _, keyword in ipairs { "PIPELINING", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "CHUNKING",
+				"STARTTLS" } do
+				assert.same({}, offered[keyword], keyword)
+			end
+			assert.same({ "SCRAM-SHA-512", "SCRAM-SHA-256", "SCRAM-SHA-1", "DIGEST-MD5", "CRAM-MD5", "PLAIN", "LOGIN" },
+				offered.AUTH)
+		end)
+	end)
+
+	it("do what they say: SMTPUTF8 and DSN", function()
+		session_with({}, function(s, self)
+			s:mail("m\u{fc}ller@m\u{fc}nchen.test", { SMTPUTF8 = true, RET = "HDRS", ENVID = "a+2Bb" }):expect(250)
+			s:rcpt("gr\u{fc}n@server.test", { NOTIFY = "SUCCESS,DELAY", ORCPT = "rfc822;a+40b" }):expect(250)
+			s:data("x\r\n")
+			assert.equal("UTF8SMTP", self.messages[1].with)
+			assert.equal("SUCCESS,DELAY", self.messages[1].to[1].params.NOTIFY)
+		end)
+	end)
+end)
+
+describe("pipelined commands", function()
+	it("are answered in one write (RFC 2920)", function()
+		session_with({}, function(s)
+			local chunks = 0
+			s:on(function(event) if event.direction == "receive" then chunks = chunks + 1 end end)
+			local replies = s:pipeline { "NOOP", "MAIL FROM:<a@b>", "RCPT TO:<a@b>", "RSET", "NOOP" }
+			assert.equal(5, #replies)
+			assert.equal(1, chunks)
+		end)
+	end)
+end)
+
+describe("limits", function()
+	it("of a line: a longer one is taken away and refused", function()
+		session_with({ limits = { line = 1000 } }, function(s)
+			assert.equal(250, s:command("NOOP " .. ("x"):rep(900)).code)
+			assert.equal(500, s:command("NOOP " .. ("x"):rep(100000)).code)
+			assert.equal(250, s:noop().code)
+		end)
+	end)
+
+	it("of a message: a larger one is read to its end and refused", function()
+		session_with({ limits = { message = 1000 } }, function(s, self)
+			assert.same({ "1000" }, s.capabilities.SIZE)
+			send(s, ("x"):rep(900) .. "\r\n"):expect(250)
+			send(s, ("x\r\n"):rep(100000)):expect("5.3.4")
+			assert.equal(1, #self.messages)
+			s:mail("a@b.test")
+			s:rcpt("a@b.test")
+			s:bdat(("x"):rep(600)):expect(250)
+			s:bdat(("x"):rep(600), { last = true }):expect("5.3.4")
+			s:noop():expect(250)
+		end)
+	end)
+
+	it("of recipients", function()
+		session_with({ limits = { recipients = 2 } }, function(s)
+			s:mail("a@b.test")
+			s:rcpt("a@b.test"):expect(250)
+			s:rcpt("b@b.test"):expect(250)
+			s:rcpt("c@b.test"):expect(452)
+		end)
+	end)
+
+	it("of refusals on one connection", function()
+		session_with({ limits = { errors = 3 } }, function(s)
+			s:command("FOO"):expect(500)
+			s:command("FOO"):expect(500)
+			local replies = s:pipeline { { bytes = "FOO\r\nFOO\r\n", replies = 2 } }
+			assert.equal(421, replies[2].code)
+			assert.equal("EOF", s:drain(1, 5).closed)
+		end)
+	end)
+
+	it("of connections: one more is told so", function()
+		with({ limits = { connections = 1 } }, function(_, connect)
+			do
+				local first <close> = connect()
+				local second <close> = connect()
+				assert.equal(421, second.greeting.code)
+				first:quit()
+				assert.equal("EOF", first:drain(1, 5).closed)
+			end
+			local third <close> = connect()
+			assert.equal(220, third.greeting.code)
+		end)
+	end)
+
+	it("of time: a client that says nothing is sent away", function()
+		with({ timeout = 0.05 }, function(_, connect)
+			local s <close> = connect()
+			assert.equal(421, s:reply(LIMIT).code)
+			assert.equal("EOF", s:drain(1, 5).closed)
+		end)
+	end)
+end)
+
+describe("TLS", function()
+	it("starts after STARTTLS, and what was sent before it is dropped", function()
+		with({ tls = "starttls" }, function(self, connect)
+			local s <close> = connect()
+			s:ehlo()
+			assert.equal(501, s:command("STARTTLS x").code)
+			s:send("STARTTLS\r\nNOOP\r\nMAIL FROM:<a@b.test>\r\n")
+			s:reply():expect(220)
+			s:handshake()
+			assert.is_true(s:silent(0.05))
+			assert.equal(503, s:mail("a@b.test").code)
+			s:ehlo():expect(250)
+			assert.is_nil(s.capabilities.STARTTLS)
+			assert.equal(503, s:command("STARTTLS").code)
+			send(s, "x\r\n"):expect(250)
+			assert.equal("ESMTPS", self.messages[1].with)
+			assert.equal("TLSv1.3", self.messages[1].tls.protocol)
+			assert.equal("NOOP\r\nMAIL FROM:<a@b.test>\r\n", self.messages[1].tls.leftover)
+		end)
+	end)
+
+	it("is there from the first byte", function()
+		with({ tls = "implicit" }, function(_, connect)
+			local s <close> = connect { tls = "implicit", host = "localhost" }
+			assert.equal("CN=localhost", s.tls.peer[1].subject:gsub("^/", ""))
+			s:ehlo():expect(250)
+			assert.is_nil(s.capabilities.STARTTLS)
+		end)
+	end)
+
+	it("can be verified by who has the certificate", function()
+		local path = os.tmpname()
+		local file <close> = assert(io.open(path, "w"))
+		file:write((server.certificate "localhost"))
+		file:close()
+		with({ tls = "starttls" }, function(self)
+			local s <close> = smtptest.open { host = "localhost", family = "inet", port = self.port, tls = "starttls",
+				cafile = path, verify = true, timeout = LIMIT }
+			assert.is_true(s.tls.verified)
+		end)
+		os.remove(path)
+	end)
+
+	it("resumes sessions", function()
+		with({ tls = "starttls" }, function(self)
+			local plan = { host = "localhost", family = "inet", port = self.port, tls = "starttls", timeout = LIMIT }
+			local first <close> = smtptest.open(plan)
+			assert.is_false(first.tls.resumed)
+			local second <close> = smtptest.open(peer.laid(plan, { session = first.tls.session }))
+			assert.is_true(second.tls.resumed)
+		end)
+	end)
+
+	it("that fails harms nobody else", function()
+		with({ tls = "starttls" }, function(_, connect)
+			for _, bytes in ipairs { "garbage\r\n", ("\22\3\1"):rep(100), "\22\3\1\255\255" } do
+				local s <close> = connect()
+				s:ehlo()
+				s:command("STARTTLS"):expect(220)
+				s:send(bytes)
+				s:shutdown()
+				s.transport:read(65536, LIMIT)
+			end
+			local s <close> = connect()
+			assert.equal(250, s:ehlo().code)
+		end)
+	end)
+end)
+
+describe("the PROXY protocol", function()
+	it("names the client, in version 1 and 2", function()
+		with({ proxy = true }, function(self, connect)
+			local seen = {}
+			self.on.connect = function(client) seen[#seen + 1] = client.peer.host end
+			do local _ <close> = connect { proxy = { version = 1, source = "192.0.2.7" } } end
+			do local _ <close> = connect { proxy = { version = 2, source = "2001:db8::7" } } end
+			do local _ <close> = connect { proxy = { version = 2, command = "LOCAL" } } end
+			assert.same({ "192.0.2.7", "2001:db8:0:0:0:0:0:7", "127.0.0.1" }, seen)
+		end)
+	end)
+
+	it("is asked for: without it there is no greeting", function()
+		with({ proxy = true }, function(_, connect)
+			local s <close> = connect { greeting = false }
+			s:send("EHLO x\r\n")
+			local _, _, code = s:silent(LIMIT)
+			assert.equal("EOF", code)
+		end)
+	end)
+end)
+
+describe("server:stop", function()
+	it("is idempotent, aborts who is there, and lets nobody in", function()
+		local self = server.listen {}
+		self:start()
+		local s <close> = smtptest.connect { host = "127.0.0.1", port = self.port, timeout = LIMIT }
+		assert.is_true(self:stop())
+		assert.is_true(self:stop())
+		assert.equal("ECONNRESET", s:drain(1, LIMIT).closed)
+		peer.failure("ECONNREFUSED", smtptest.connect, { host = "127.0.0.1", port = self.port })
+		assert.has_error(function() self:start() end)
+	end)
+
+	it("ends serve()", function()
+		local self = server.listen {}
+		local serving = task.spawn(self.serve, self)
+		local s <close> = smtptest.connect { host = "127.0.0.1", port = self.port, timeout = LIMIT }
+		assert.equal(220, s.greeting.code)
+		self:stop()
+		assert.is_true(serving:join(LIMIT))
+	end)
+
+	it("raises what a handler raised, once; its client is told that something failed", function()
+		local self = server.listen { on = { mail = function() error("oops", 0) end } }
+		self:start()
+		local s <close> = smtptest.connect { host = "127.0.0.1", port = self.port, timeout = LIMIT }
+		s:ehlo()
+		assert.equal(421, s:mail("a@b.test").code)
+		local ok, message = pcall(self.stop, self)
+		assert.is_false(ok)
+		assert.matches("^oops\nstack traceback", message)
+		assert.is_true(self:stop())
+	end)
+
+	it("does not raise the end of a connection that a script told by error()", function()
+		local self = server.listen {}
+		local ended = task.promise()
+		self:script(function(client)
+			client:reply(220, "hello")
+			local ok, err = pcall(function() return assert(client:line()) end)
+			ended:set(true)
+			assert(ok, err)
+		end)
+		self:start()
+		do local _ <close> = smtptest.connect { host = "127.0.0.1", port = self.port, timeout = LIMIT } end
+		ended:wait(LIMIT)
+		assert.is_true(self:stop())
+	end)
+
+	it("raises at the end of a block, unless another error is under way", function()
+		local function run(also)
+			local self <close> = server.listen { on = { ehlo = function() error("oops", 0) end } }
+			self:start()
+			local s <close> = smtptest.connect { host = "127.0.0.1", port = self.port, timeout = LIMIT }
+			s:command("EHLO x")
+			if also then error(also, 0) end
+		end
+		assert.matches("^oops", select(2, pcall(run)))
+		assert.equal("other", select(2, pcall(run, "other")))
+	end)
+end)
+
+describe("many clients", function()
+	it("are served at once", function()
+		with({}, function(self)
+			local tasks = {}
+			for i = 1, 300 do
+				tasks[i] = task.spawn(function()
+					local s <close> = smtptest.connect { host = "127.0.0.1", port = self.port, timeout = 60 }
+					s:ehlo()
+					send(s, ("message %d\r\n"):format(i)):expect(250)
+					s:quit()
+				end)
+			end
+			for _, one in ipairs(tasks) do one:join(60) end
+			assert.equal(300, #self.messages)
+		end)
+	end)
+end)
