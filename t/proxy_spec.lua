@@ -70,38 +70,38 @@ describe("proxy.parse", function()
 
 	it("reads what proxy.header writes, and gives the rest", function()
 		for _, version in ipairs { 1, 2 } do
-			local header, rest = proxy.parse(proxy.header({ version = version }, from, to) .. "EHLO x\r\n")
+			local read, rest = proxy.parse(proxy.header({ version = version }, from, to) .. "EHLO x\r\n")
 			assert.equal("EHLO x\r\n", rest)
-			assert.equal(version, header.version)
-			assert.same({ family = "inet", host = "192.0.2.1", port = 4000 }, header.source)
-			assert.same({ family = "inet", host = "192.0.2.2", port = 25 }, header.target)
-			header = proxy.parse(proxy.header({ version = version }, from6, to6))
-			assert.equal("inet6", header.source.family)
-			assert.matches("^2001:db8:", header.source.host)
+			assert.equal(version, read.version)
+			assert.same({ family = "inet", host = "192.0.2.1", port = 4000 }, read.source)
+			assert.same({ family = "inet", host = "192.0.2.2", port = 25 }, read.target)
+			read = proxy.parse(proxy.header({ version = version }, from6, to6))
+			assert.equal("inet6", read.source.family)
+			assert.matches("^2001:db8:", read.source.host)
 		end
 	end)
 
 	it("reads headers that name nobody", function()
 		for _, bytes in ipairs { "PROXY UNKNOWN\r\n", "PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n",
 			proxy.header({ version = 2, command = "LOCAL" }, from, to), proxy.header({ version = 2, unknown = true }, from, to) } do
-			local header, rest = proxy.parse(bytes .. "x")
-			assert.is_nil(header.source)
+			local read, rest = proxy.parse(bytes .. "x")
+			assert.is_nil(read.source)
 			assert.equal("x", rest)
 		end
 	end)
 
 	it("gives the TLVs of version 2", function()
-		local header = proxy.header({ version = 2 }, from, to)
+		local built = proxy.header({ version = 2 }, from, to)
 		local tlvs = "\x01\x00\x02h2\x20\x00\x00"
-		local whole = header:sub(1, 14) .. string.pack(">I2", 12 + #tlvs) .. header:sub(17) .. tlvs
+		local whole = built:sub(1, 14) .. string.pack(">I2", 12 + #tlvs) .. built:sub(17) .. tlvs
 		assert.same({ { type = 1, value = "h2" }, { type = 32, value = "" } }, proxy.parse(whole).tlvs)
 	end)
 
 	it("wants more as long as it may be one", function()
 		for _, bytes in ipairs { proxy.header({ version = 1 }, from, to), proxy.header({ version = 2 }, from, to) } do
 			for i = 0, #bytes - 1 do
-				local header, message = proxy.parse(bytes:sub(1, i))
-				assert.is_nil(header)
+				local read, message = proxy.parse(bytes:sub(1, i))
+				assert.is_nil(read)
 				assert.is_nil(message)
 			end
 		end
@@ -117,8 +117,8 @@ describe("proxy.parse", function()
 		"\r\n\r\n\0\r\nQUIX\n", "\r\nx",
 	} do
 		it(("refuses %q"):format(bytes:sub(1, 40)), function()
-			local header, message, code = proxy.parse(bytes)
-			assert.is_nil(header)
+			local read, message, code = proxy.parse(bytes)
+			assert.is_nil(read)
 			assert.matches("^PROXY header: ", message)
 			assert.equal("EPROTO", code)
 		end)

@@ -234,8 +234,8 @@ local function session(plan, mode, program)
 	_G.arg = table.move(mode.args, 1, #mode.args, 1, { [0] = name or program })
 
 	local ok, result = xpcall(chunk, traced, table.unpack(mode.args))
-	-- An interrupt is how a server is ended.
-	if mode.serve and ok then caught.name = nil end
+	-- An interrupt is how a server is ended; what went wrong before is then the news.
+	if mode.serve and (ok or status_of(result) == nil or result.code ~= "CANCELED") then caught.name = nil end
 	local task = package.loaded["smtptest.task"]
 	if ok and task and task.failed() then ok, result = false, task.failed() end
 	close_processes()
