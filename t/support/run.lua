@@ -1,5 +1,6 @@
 --- run: runs the built program beside scripted servers, all in this process' loop: nothing waits by sleeping.
 
+local leak = require "support.leak"
 local process = require "smtptest.core.process"
 local socket = require "smtptest.core.socket"
 local task = require "smtptest.task"
@@ -88,6 +89,7 @@ function run.command(argv, options)
 	if writer then writer:cancel() end
 	child:close()
 	result.out, result.err = table.concat(out), table.concat(err)
+	if not options.program then leak.check(argv, result) end
 	return result
 end
 
