@@ -113,7 +113,11 @@ $(PEERS)/bin/smtp-sink: .ci/peers
 	.ci/peers $(PEERS) smtp-sink /usr/sbin/smtp-sink postfix
 $(PEERS)/bin/postfix: .ci/peers
 	.ci/peers $(PEERS) postfix '' postfix sasl2-bin
-SERVERS := $(PEERS)/bin/postfix
+$(PEERS)/bin/sendmail: .ci/peers
+	.ci/peers $(PEERS) sendmail '' sendmail-bin sendmail-cf m4 sasl2-bin
+$(PEERS)/bin/krb5: .ci/peers
+	.ci/peers $(PEERS) krb5 '' krb5-kdc krb5-admin-server krb5-user
+SERVERS := $(PEERS)/bin/postfix $(PEERS)/bin/sendmail $(PEERS)/bin/krb5
 
 # The specs find what they test through BUILD. The sanitizers' start-up comes
 # before that of the interpreter, which was built without them.
