@@ -117,7 +117,9 @@ $(PEERS)/bin/sendmail: .ci/peers
 	.ci/peers $(PEERS) sendmail '' sendmail-bin sendmail-cf m4 sasl2-bin
 $(PEERS)/bin/krb5: .ci/peers
 	.ci/peers $(PEERS) krb5 '' krb5-kdc krb5-admin-server krb5-user
-SERVERS := $(PEERS)/bin/postfix $(PEERS)/bin/sendmail $(PEERS)/bin/krb5
+$(PEERS)/bin/dovecot: .ci/peers
+	.ci/peers $(PEERS) dovecot '' dovecot-core dovecot-submissiond dovecot-lmtpd
+SERVERS := $(addprefix $(PEERS)/bin/,postfix sendmail krb5 dovecot)
 
 # The specs find what they test through BUILD. The sanitizers' start-up comes
 # before that of the interpreter, which was built without them.

@@ -105,7 +105,7 @@ end
 
 --- What the server has written to its log, for a failure's text.
 function Daemon:log()
-	local handle = io.open(self:path "log")
+	local handle = io.open(self:path "daemon.log")
 	if not handle then return "" end
 	local text = handle:read "a"
 	handle:close()
@@ -117,7 +117,7 @@ end
 -- @param port     of 127.0.0.1
 -- @param env      over the present one
 function Daemon:start(argv, port, env)
-	local words = { "sh", "-c", "log=$0; exec >>\"$log\" 2>&1 \"$@\"", self:path "log", self.program }
+	local words = { "sh", "-c", "log=$0; exec >>\"$log\" 2>&1 \"$@\"", self:path "daemon.log", self.program }
 	table.move(argv, 1, #argv, #words + 1, words)
 	local child = assert(process.spawn {
 		argv = { "env", "-u", "LD_PRELOAD", table.unpack(run.assignments(env or {}, words)) },

@@ -37,7 +37,7 @@ local KDC = [[
 [dbmodules]
  db_module_dir = @MODULES@
 [logging]
- kdc = FILE:@FOLDER@/log
+ kdc = FILE:@FOLDER@/daemon.log
 ]]
 
 --- Starts it, with alice among its users.

@@ -21,7 +21,7 @@ mail_owner = news
 setgid_group = uucp
 default_privs = nobody
 import_environment = MAIL_CONFIG LD_LIBRARY_PATH LANG=C TZ
-maillog_file = @FOLDER@/log
+maillog_file = @FOLDER@/daemon.log
 maillog_file_prefixes = @FOLDER@
 inet_interfaces = 127.0.0.1
 inet_protocols = ipv4
