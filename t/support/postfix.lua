@@ -1,4 +1,5 @@
---- postfix: Postfix, as a server that authenticates with the Cyrus library and keeps what it gets in a Maildir.
+--- postfix: Postfix, as a server that authenticates with the Cyrus library and keeps what it gets in a Maildir, or as a
+-- client that relays all its mail.
 
 local cert = require "smtptest.core.cert"
 local daemon = require "support.daemon"
@@ -20,7 +21,8 @@ meta_directory = @FOLDER@/etc
 mail_owner = news
 setgid_group = uucp
 default_privs = nobody
-import_environment = MAIL_CONFIG LD_LIBRARY_PATH LANG=C TZ
+import_environment = MAIL_CONFIG LD_LIBRARY_PATH LANG=C TZ@ENV@
+export_environment = MAIL_CONFIG LD_LIBRARY_PATH LANG=C TZ
 maillog_file = @FOLDER@/daemon.log
 maillog_file_prefixes = @FOLDER@
 inet_interfaces = 127.0.0.1
@@ -64,8 +66,9 @@ trace    unix       - - n - 0 bounce
 proxymap unix       - - n - - proxymap
 error    unix       - - n - - error
 retry    unix       - - n - - error
-discard  unix       - - n - - discard
 smtp     unix       - - n - - smtp
+lmtp     unix       - - n - - lmtp
+pickup   unix       n - n 60 1 pickup
 virtual  unix       - n n - - virtual
 anvil    unix       - - n - 1 anvil
 scache   unix       - - n - 1 scache
@@ -92,32 +95,110 @@ chgrp uucp public maildrop
 chown 65534:65534 ../mail
 ]]
 
---- Starts Postfix.
--- @param options  main (text: parameters that replace those above), users (name → password; default: alice, "secret")
--- @return daemon with port, certificate (path)
-function postfix.start(options)
-	options = options or {}
-	local self = daemon.new "postfix"
-	self.port = run.free_port()
-	local values = { FOLDER = self.folder, ROOT = self.root, PORT = self.port,
+-- Parameters, of which a later one replaces an earlier one of the same name: Postfix would complain in its log.
+local function merged(...)
+	local all = {}
+	for name, value in table.concat({ ... }, "\n"):gmatch "([%w_]+) *= *([^\n]*)" do all[name] = value end
+	local lines = {}
+	for name, value in pairs(all) do lines[#lines + 1] = name .. " = " .. value .. "\n" end
+	return table.concat(lines)
+end
+
+-- Starts Postfix with these parameters over those above, and that environment for its programs.
+local function launch(self, main, env)
+	local values = { FOLDER = self.folder, ROOT = self.root, PORT = self.port, ENV = "",
 		MECHANISMS = table.concat(postfix.mechanisms, " ") }
 	local function filled(text) return (text:gsub("@(%u+)@", values)) end
-	self:shell(SPOOL)
 	local certificate, key = assert(cert.self_signed { name = "localhost" })
 	self.certificate = self:write("cert.pem", certificate)
 	self:write("chain.pem", key .. certificate)
-	self:write("etc/main.cf", filled(MAIN .. (options.main or "")))
+	self.env = { MAIL_CONFIG = self:path "etc" }
+	for name, value in pairs(env or {}) do
+		self.env[name], values.ENV = value, values.ENV .. " " .. name
+	end
+	self:write("etc/main.cf", filled(merged(MAIN, main)))
 	self:write("etc/master.cf", filled(MASTER))
 	self:write("etc/dynamicmaps.cf", "")
 	self:write("etc/sasl/smtpd.conf", filled(SASL))
+	self:shell "touch -d 2000-01-01 etc/*"      -- every program that reads one waits while it is new
+	self:start({ "/usr/lib/postfix/sbin/master", "-d", "-c", self:path "etc" }, self.port, self.env)
+end
+
+local function new()
+	local self = daemon.new "postfix"
+	self.port = run.free_port()
+	self:shell(SPOOL)
+	return self
+end
+
+--- Starts Postfix as a server.
+-- @param options  main (text: parameters that replace those above), users (name → password; default: alice, "secret")
+-- @return daemon with port, certificate (path); what it takes for peer.test is in the Maildir mail/box
+function postfix.start(options)
+	options = options or {}
+	local self = new()
 	for name, password in pairs(options.users or { alice = "secret" }) do
 		self:run({ "/usr/sbin/saslpasswd2", "-p", "-c", "-f", self:path "sasldb", "-u", "peer.test", name },
 			{ stdin = password })
 	end
-	-- One-time passwords are counted in sasldb; every program waits a second while main.cf is new.
-	self:shell "chown news sasldb; touch -d 2000-01-01 etc/main.cf"
-	self:start({ "/usr/lib/postfix/sbin/master", "-d", "-c", self:path "etc" }, self.port,
-		{ MAIL_CONFIG = self:path "etc" })
+	self:shell "chown news sasldb"          -- one-time passwords are counted in there
+	launch(self, options.main or "")
+	return self
+end
+
+-- ---------------------------------------------------------------- the relay
+
+local RELAY = [[
+virtual_mailbox_domains =
+default_transport = %s:[%s]:%d
+smtp_tls_security_level = %s
+smtp_tls_CAfile = %s
+smtp_tls_loglevel = 1
+]]
+
+local LOGIN = [[
+smtp_sasl_auth_enable = yes
+smtp_sasl_password_maps = texthash:@FOLDER@/etc/password
+smtp_sasl_security_options = noanonymous
+smtp_sasl_mechanism_filter = %s
+]]
+
+-- Injects a message with sendmail(1).
+-- @param from  address
+-- @param to    address, or list of them
+-- @param text  with line ends as they come
+local function inject(self, from, to, text)
+	self:run({ "/usr/sbin/sendmail", "-i", "-f", from, table.unpack(type(to) == "table" and to or { to }) },
+		{ env = self.env, stdin = text })
+end
+
+-- Waits until it is decided what becomes of the last message to a recipient.
+-- @return status ("sent", "deferred" or "bounced"), the reason, which has the server's reply
+local function outcome(self, to)
+	local line = daemon.eventually("the outcome for " .. to, function()
+		local last
+		for text in self:log():gmatch("[^\n]*: to=<" .. to:gsub("%W", "%%%0") .. ">,[^\n]*\n") do last = text end
+		return last
+	end, function() return self:log() end)
+	return line:match "status=(%a+) %((.*)%)\n$"
+end
+
+--- Starts Postfix as a client, whose every message goes to one server.
+-- @param options  port, host (address; default 127.0.0.1), protocol ("smtp" or "lmtp"; default "smtp"),
+--   tls (smtp_tls_security_level: "none", "may", "encrypt", "verify"; default "none"), cafile (path),
+--   username and password (then it authenticates), mechanisms (text: those that it may use; default: all that it has),
+--   main (text: parameters over all others; those of lmtp(8) begin with lmtp_), env (for its programs)
+-- @return daemon with inject(from, to, text), outcome(to), log()
+function postfix.relay(options)
+	local self = new()
+	self.inject, self.outcome = inject, outcome
+	local host, protocol = options.host or "127.0.0.1", options.protocol or "smtp"
+	local main = RELAY:format(protocol, host, options.port, options.tls or "none", options.cafile or "")
+	if options.username then
+		main = main .. LOGIN:format(options.mechanisms or "")
+		self:write("etc/password", ("[%s]:%d %s:%s\n"):format(host, options.port, options.username, options.password))
+	end
+	launch(self, merged(main:gsub("smtp_", protocol .. "_"), options.main or ""), options.env)
 	return self
 end
 
