@@ -111,6 +111,15 @@ $(PEERS)/bin/smtptest: .ci/peers
 	.ci/peers $(PEERS) smtptest /usr/lib/cyrus/bin/smtptest cyrus-clients cyrus-common
 $(PEERS)/bin/smtp-sink: .ci/peers
 	.ci/peers $(PEERS) smtp-sink /usr/sbin/smtp-sink postfix
+$(PEERS)/bin/postfix: .ci/peers
+	.ci/peers $(PEERS) postfix '' postfix sasl2-bin
+$(PEERS)/bin/sendmail: .ci/peers
+	.ci/peers $(PEERS) sendmail '' sendmail-bin sendmail-cf m4 sasl2-bin
+$(PEERS)/bin/krb5: .ci/peers
+	.ci/peers $(PEERS) krb5 '' krb5-kdc krb5-admin-server krb5-user
+$(PEERS)/bin/dovecot: .ci/peers
+	.ci/peers $(PEERS) dovecot '' dovecot-core dovecot-submissiond dovecot-lmtpd
+SERVERS := $(addprefix $(PEERS)/bin/,postfix sendmail krb5 dovecot)
 
 # The specs find what they test through BUILD. The sanitizers' start-up comes
 # before that of the interpreter, which was built without them.
@@ -125,8 +134,8 @@ endif
 
 check: deps
 	@$(MAKE) --no-print-directory all $(BUILD)/alloc
-	@$(MAKE) --no-print-directory $(PEERS)/bin/smtptest || \
-		echo 'without the classic program: its specs are skipped'
+	@$(MAKE) --no-print-directory -k $(PEERS)/bin/smtptest $(SERVERS) || \
+		echo 'without some of the peers: their specs are skipped'
 	$(SUITE) $(SPECS)
 
 # The primitives in C.
