@@ -267,6 +267,35 @@ describe("under TLS, auth", function()
 		end)
 	end)
 
+	-- libsasl takes "PLAIN-PLUS" for PLAIN unless the binding is critical.
+	it("never does without a binding where only -PLUS names were given", function()
+		for _, names in ipairs { "PLAIN-PLUS", "DIGEST-MD5-PLUS" } do
+			peer.with(function(c)
+				c:tls()
+				c:send "220 ready\r\n"
+				assert.equal("", c:rest())
+			end, function(s)
+				s:handshake()
+				s:reply()
+				peer.failure("NOMECH", s.auth, s, as { mechanism = names })
+				s:shutdown()
+			end)
+		end
+	end)
+
+	it("does without a binding where a name without -PLUS was given too", function()
+		for names, first in pairs { ["PLAIN-PLUS PLAIN"] = "^\0alice\0secret$", ["SCRAM-SHA-256 SCRAM-SHA-1"] = "^y,,n=alice" } do
+			peer.with(function(c)
+				c:tls()
+				c:reply "535 no"
+			end, function(s, c)
+				s:handshake()
+				assert.equal(535, s:auth(as { mechanism = names }).code)
+				assert.matches(first, base64.decode(c.seen[1]:match "^AUTH %S+ (.*)$"))
+			end)
+		end
+	end)
+
 	it("has no -PLUS without TLS", function()
 		local seen = failing("NOMECH", {}, as { mechanism = "SCRAM-SHA-256-PLUS" })
 		assert.same({}, seen)

@@ -13,6 +13,15 @@ local NOT_INSIDE = { "EHLO smtptest", "STARTTLS" }
 local files = pki.make()
 local CA = "--cafile=" .. files.path "ca.pem"
 
+-- A folder of authorities, as openssl-rehash(1) prepares it.
+local function hashed(name, ...)
+	local folder = files.path(name)
+	assert(os.execute("mkdir " .. folder))
+	for _, file in ipairs { ... } do files.write(name .. "/" .. file, files.read(file)) end
+	assert(os.execute("openssl rehash " .. folder))
+	return "--capath=" .. folder
+end
+
 local function sessions(title, cases)
 	describe(title, function()
 		setup(function() scene.play(cases) end)
@@ -58,6 +67,10 @@ end
 
 sessions("a certificate", {
 	believes("that is good is nothing to tell", { CA, "--verify=mail.test" }, signed "server"),
+	believes("of an authority in the folder of --capath is nothing to tell", { hashed("authorities", "ca.pem"),
+		"--verify=mail.test" }, signed "server"),
+	distrusts("of an authority that is not in the folder of --capath is fatal to --verify", { hashed("others", "rsa.pem"),
+		"--verify=mail.test" }, signed "server", "unable to get local issuer certificate"),
 	believes("that is good for a wild card's name", { CA, "--verify=a.wild.test" }, signed "server"),
 	believes("that is good for an address", { CA, "--verify=192.0.2.1" }, signed "server"),
 	believes("of another name is told, and the session goes on", { CA }, signed "server",

@@ -147,6 +147,23 @@ sessions("a name for EHLO", {
 		err_has = "bad command", seen = {} },
 })
 
+-- A server that offers three mechanisms and takes any.
+local function three(c)
+	c:welcome "AUTH SCRAM-SHA-256 LOGIN PLAIN"
+	c:serve()
+end
+
+local ALICE = { "-a", "alice", "-w", "secret" }
+
+sessions("-o", {
+	{ "answers the library's question which mechanisms to use", argv = words(ALICE, { "-o", "client_mech_list=PLAIN" }),
+		server = three, seen = { HELLO, AUTH, "QUIT" } },
+	{ "can be given several times, the last one wins", server = three, seen = { HELLO, AUTH, "QUIT" },
+		argv = words(ALICE, { "-o", "log_level=0", "--sasl-option=client_mech_list=LOGIN", "-o", "client_mech_list=PLAIN" }) },
+	{ "that leaves no mechanism is told", argv = words(ALICE, { "-o", "client_mech_list=NTLM" }), server = three,
+		has = "Authentication failed. no mechanism available\n", seen = { HELLO, "QUIT" } },
+})
+
 local PID = run.scratch "pid"
 
 sessions("-I", {

@@ -6,7 +6,11 @@ local file = require "smtptest.core.file"
 
 -- A loop of its own, for what changes it for good.
 local function fresh()
-	return assert(loadfile(package.searchpath("smtptest.task", package.path)))()
+	local parts, kept = { "smtptest.schedule", "smtptest.source", "smtptest.task" }, {}
+	for _, name in ipairs(parts) do kept[name], package.loaded[name] = package.loaded[name], nil end
+	local loop = require "smtptest.task"
+	for _, name in ipairs(parts) do package.loaded[name] = kept[name] end
+	return loop
 end
 
 local function pair(loop)

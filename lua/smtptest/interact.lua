@@ -77,6 +77,7 @@ function Talk:replied(answer)
 	if answer.code == 334 then session.observer.tracker:challenged() end
 	self.commands:answered(answer.code)
 	answer.session, session.last = session, answer
+	answer.elapsed = session.written and task.now() - session.written
 	session.transport:note("reply", { reply = answer, bytes = answer.raw })
 	if self.awaited then
 		local promise = self.awaited

@@ -6,52 +6,39 @@
 
 local poll = require "smtptest.core.poll"
 local failure = require "smtptest.failure"
-local heap = require "smtptest.heap"
+local schedule = require "smtptest.schedule"
+local source = require "smtptest.source"
 
 local task = {}
 
 local now = poll.now
 local running, isyieldable, yield = coroutine.running, coroutine.isyieldable, coroutine.yield
 local huge = math.huge
+local ready, timers = schedule.ready, schedule.timers
+local soon, soon_all, after = schedule.soon, schedule.soon_all, schedule.after
+local sources, want = source.all, source.want
 
 local Task = {}
 Task.__index = Task
 Task.__name = "smtptest.task"
 
 local tasks = {}            -- coroutine -> Task, of those that have not ended
-local sources = {}          -- descriptor -> source
-local ready = { first = 1, last = 0 }       -- queue of {waiter, turn, value, message, code}
-local timers = {}           -- binary heap of {time, waiter, turn}
-local earliest = huge       -- the earliest deadline of any source, or before it
 local live = 0              -- tasks that have not ended
 local names = 0
 local interrupted           -- message, once the user wants everything to end
 local handlers = {}         -- what an interrupt does instead, the last one first
-local poller
 
 -- What the last poll reported. A task may turn the loop itself while this is walked: it goes on where we are, because
 -- what it waits for may be in here, and an edge is told once.
 local events, next_event, last_event = {}, 1, 0
-local polls = 0             -- how often we polled: what was reported before a source was made is not about it
 
 -- The scope of task.run: what was spawned inside it, and the first error nobody joined.
 local outermost = { members = setmetatable({}, { __mode = "k" }) }
 
 local TOKEN = {}            -- what our own yields carry
 
-local function soon(waiter, turn, value, message, code)
-	local last = ready.last + 1
-	ready[last] = { waiter, turn, value, message, code }
-	ready.last = last           -- counted when it is there: memory may end before
-end
-
-local function soon_all(entries)
-	for _, entry in ipairs(entries) do soon(table.unpack(entry, 1, 3)) end
-end
-
 -- ---------------------------------------------------------------- waiters
--- A waiter is a Task, or a place: a plain table in whose stead the loop runs. `turn` counts its wake-ups, so that an
--- entry which is late (a timer whose waiter went on) is known by its old turn.
+-- A waiter is a Task, or a place: a plain table in whose stead the loop runs.
 
 -- Whether somebody is still waiting for the task's end: one whose join timed out, or who was canceled, is not.
 local function awaited(self)
@@ -119,73 +106,26 @@ local function block(waiter, what)
 	return waiter.value, waiter.message, waiter.code
 end
 
-local function after(waiter, deadline)
-	if deadline < huge then heap.push(timers, { deadline, waiter, waiter.turn }) end
-end
-
 -- ---------------------------------------------------------------- descriptors
 
-local function the_poller()
-	if not poller then
-		local message
-		poller, message = poll.new()
-		if not poller then error(message, 0) end
-	end
-	return poller
-end
+--- Makes a descriptor known to the loop; as source.new.
+task.source = source.new
 
---- Makes a descriptor known to the loop.
--- @param fd    integer
--- @param mode  "edge" for a non-blocking descriptor of ours, "level" for one that is read only after poll says so
--- @return source: `readable` and `writable` are what is known; whoever finds them wrong (EAGAIN) sets them false
-function task.source(fd, mode)
-	local source = {
-		fd = fd, mode = mode, readable = false, writable = mode == "edge", rdeadline = huge, wdeadline = huge,
-		born = polls,
-	}
-	local ok, message, code = the_poller():add(fd, mode)
-	if not ok then
-		if code ~= "EPERM" then return nil, message, code end
-		source.always, source.readable, source.writable = true, true, true
-	end
-	-- Level-triggered interest lasts for one event, and poll(2) knows no other.
-	source.rearm = not source.always and (mode == "level" or not poller:fd())
-	sources[fd] = source
-	return source
-end
+--- Forgets a descriptor; as source.forget.
+task.forget = source.forget
 
-local function wake_source(source, value, message, code)
-	local reader, writer = source.reader, source.writer
-	source.reader, source.writer = nil, nil
-	if reader then soon(reader, reader.turn, value, message, code) end
-	if writer then soon(writer, writer.turn, value, message, code) end
-end
-
---- Forgets a descriptor; to be called before it is closed. Whoever waits on it gets CANCELED.
-function task.forget(source)
-	if sources[source.fd] ~= source then return end
-	sources[source.fd] = nil
-	if not source.always then the_poller():remove(source.fd) end
-	wake_source(source, nil, "closed while waiting", "CANCELED")
-end
-
-local function want(source)
-	local mode = (source.reader and "r" or "") .. (source.writer and "w" or "")
-	the_poller():want(source.fd, mode)
-end
-
-local function wait(source, side, deadline, mode)
+local function wait(self, side, deadline, mode)
 	if interrupted then return nil, interrupted, "CANCELED" end
-	if source[side] then return nil, "another task waits for the same", "BUSY" end
+	if self[side] then return nil, "another task waits for the same", "BUSY" end
 	if deadline <= now() then return nil, "timed out", "TIMEOUT" end
 	local waiter = current()
-	source[side] = waiter
-	if mode == "r" then source.rdeadline = deadline else source.wdeadline = deadline end
-	if deadline < earliest then earliest = deadline end
-	if source.rearm then want(source) end
-	waiter.source, waiter.side = source, side
-	local ok, message, code = block(waiter, source.listening and "accept" or mode == "r" and "reading" or "writing")
-	if source[side] == waiter then source[side] = nil end
+	self[side] = waiter
+	if mode == "r" then self.rdeadline = deadline else self.wdeadline = deadline end
+	if deadline < source.earliest then source.earliest = deadline end
+	if self.rearm then want(self) end
+	waiter.source, waiter.side = self, side
+	local ok, message, code = block(waiter, self.listening and "accept" or mode == "r" and "reading" or "writing")
+	if self[side] == waiter then self[side] = nil end
 	waiter.source = nil
 	return ok, message, code
 end
@@ -193,18 +133,18 @@ end
 --- Waits until a source is readable.
 -- @param deadline  time of task.now() after which it is TIMEOUT; math.huge for ever; one in the past: what is known
 -- @return true | nil, message, TIMEOUT CANCELED BUSY DEADLOCK
-function task.readable(source, deadline)
-	while not source.readable do
-		local ok, message, code = wait(source, "reader", deadline, "r")
+function task.readable(self, deadline)
+	while not self.readable do
+		local ok, message, code = wait(self, "reader", deadline, "r")
 		if not ok then return nil, message, code end
 	end
 	return true
 end
 
 --- Waits until a source is writable; as task.readable.
-function task.writable(source, deadline)
-	while not source.writable do
-		local ok, message, code = wait(source, "writer", deadline, "w")
+function task.writable(self, deadline)
+	while not self.writable do
+		local ok, message, code = wait(self, "writer", deadline, "w")
 		if not ok then return nil, message, code end
 	end
 	return true
@@ -213,44 +153,21 @@ end
 --- Calls fn from the loop whenever fd is readable. Such a descriptor never keeps the loop alive.
 -- @return a function that ends it
 function task.background(fd, fn)
-	local source = assert(task.source(fd, "level"))
-	source.background = true
+	local self = assert(source.new(fd, "level"))
+	self.background = true
 	local function rearm()
-		source.readable = false
-		source.reader = { turn = 0, callback = function()
+		self.readable = false
+		self.reader = { turn = 0, callback = function()
 			fn()
-			if sources[fd] == source then rearm() end
+			if sources[fd] == self then rearm() end
 		end }
-		want(source)
+		want(self)
 	end
 	rearm()
-	return function() source.reader = nil; task.forget(source) end
+	return function() self.reader = nil; source.forget(self) end
 end
 
 -- ---------------------------------------------------------------- the loop
-
-local function scan_deadlines(time)
-	earliest = huge
-	for _, source in pairs(sources) do
-		local late_reader, late_writer
-		if source.reader then
-			if source.rdeadline <= time then
-				late_reader, source.reader = source.reader, nil
-			elseif source.rdeadline < earliest then
-				earliest = source.rdeadline
-			end
-		end
-		if source.writer then
-			if source.wdeadline <= time then
-				late_writer, source.writer = source.writer, nil
-			elseif source.wdeadline < earliest then
-				earliest = source.wdeadline
-			end
-		end
-		if late_reader then soon(late_reader, late_reader.turn, nil, "timed out", "TIMEOUT") end
-		if late_writer then soon(late_writer, late_writer.turn, nil, "timed out", "TIMEOUT") end
-	end
-end
 
 -- What becomes ready meanwhile is for the next turn. A loop inside this one takes from the same queue.
 local function dispatch_ready()
@@ -263,49 +180,34 @@ local function dispatch_ready()
 	end
 end
 
-local function dispatch_event(source, readable, writable)
+local function dispatch_event(self, readable, writable)
 	if readable then
-		source.readable = true
-		if readable == "hup" then source.hup = true end
-		local waiter = source.reader
+		self.readable = true
+		if readable == "hup" then self.hup = true end
+		local waiter = self.reader
 		if waiter then
-			source.reader = nil
+			self.reader = nil
 			if waiter.callback then waiter.callback() else wake(waiter, true) end
 		end
 	end
 	if writable then
-		source.writable = true
-		local waiter = source.writer
+		self.writable = true
+		local waiter = self.writer
 		if waiter then
-			source.writer = nil
+			self.writer = nil
 			wake(waiter, true)
 		end
 	end
-	if source.rearm and (source.reader or source.writer) and sources[source.fd] == source then want(source) end
+	if self.rearm and (self.reader or self.writer) and sources[self.fd] == self then want(self) end
 end
 
 local function dispatch_events()
 	while next_event <= last_event do
 		local i = next_event
 		next_event = i + 3
-		local source = sources[events[i]]
-		if source and source.born < polls then dispatch_event(source, events[i + 1], events[i + 2]) end
+		local self = sources[events[i]]
+		if self and self.born < source.polls then dispatch_event(self, events[i + 1], events[i + 2]) end
 	end
-end
-
--- A listening descriptor is a hope only for who waits in accept, or for the end of the task that does: not for the
--- others, whom no client would wake.
-local function hopeful(source)
-	local reader = source.reader
-	if not source.listening then return reader or source.writer end
-	return reader and (source.rdeadline < huge or not reader.thread or awaited(reader))
-end
-
-local function must_wait_for_something()
-	for _, source in pairs(sources) do
-		if not source.background and hopeful(source) then return true end
-	end
-	return false
 end
 
 --- One turn: runs what is ready, waits at most `limit` seconds for more.
@@ -320,25 +222,23 @@ function turn_loop(limit)
 		limit = 0
 	end
 	local time = now()
-	local till = earliest
-	while timers[1] and timers[1][2].turn ~= timers[1][3] do heap.pop(timers) end
-	if timers[1] and timers[1][1] < till then till = timers[1][1] end
+	local till, timer = source.earliest, timers[1] and schedule.earliest() or huge
+	if timer < till then till = timer end
 	local seconds = limit
 	if till < huge and till - time < limit then seconds = till > time and till - time or 0 end
-	-- `earliest` may be the deadline of one who is gone.
-	if limit == huge and not timers[1] and not must_wait_for_something() then return false end
-	local n, message = the_poller():wait(seconds == huge and -1 or seconds, events)
+	-- `source.earliest` may be the deadline of one who is gone.
+	if limit == huge and timer == huge and not source.hope(awaited) then return false end
+	local n, message = source.poller():wait(seconds == huge and -1 or seconds, events)
 	if not n then error(message, 0) end
-	polls = polls + 1
+	source.polls = source.polls + 1
 	next_event, last_event = 1, 3 * n
 	dispatch_events()
-	if #timers == 0 and earliest == huge then return true end
+	if not timers[1] and source.earliest == huge then return true end
 	time = now()
-	while timers[1] and timers[1][1] <= time do
-		local entry = heap.pop(timers)
-		if entry[2].turn == entry[3] then wake(entry[2], nil, "timed out", "TIMEOUT") end
+	if timers[1] then
+		for waiter in schedule.due, time do wake(waiter, nil, "timed out", "TIMEOUT") end
 	end
-	if earliest <= time then scan_deadlines(time) end
+	if source.earliest <= time then source.expire(time) end
 	return true
 end
 
@@ -544,12 +444,8 @@ function task.interrupt(message, final)
 	local handler = handlers[#handlers]
 	if handler and not final then return handler(message) end
 	interrupted = message
-	for _, source in pairs(sources) do
-		if not source.background then wake_source(source, nil, message, "CANCELED") end
-	end
-	for _, entry in ipairs(timers) do
-		soon(entry[2], entry[3], nil, message, "CANCELED")
-	end
+	source.cancel(message)
+	schedule.cancel(message)
 end
 
 --- Sets what an interrupt does until the returned function is called.
@@ -571,14 +467,13 @@ end
 
 --- One descriptor that is readable when step() has something to do, or nil where there is none.
 function task.fd()
-	return the_poller():fd()
+	return source.poller():fd()
 end
 
 --- How many seconds a host may sleep before the next step(); math.huge: until fd() is readable.
 function task.timeout()
 	if ready.first <= ready.last or next_event <= last_event then return 0 end
-	local till = earliest
-	if timers[1] and timers[1][1] < till then till = timers[1][1] end
+	local till = math.min(source.earliest, schedule.earliest())
 	return till == huge and huge or math.max(0, till - now())
 end
 

@@ -2,9 +2,10 @@
 --
 -- Everything a session sends or receives passes here, and here it is shown to listeners.
 
+local layers = require "smtptest.layer"
 local poll = require "smtptest.core.poll"
-local wire = require "smtptest.wire"
 local task = require "smtptest.task"
+local wire = require "smtptest.wire"
 
 local transport = {}
 
@@ -395,16 +396,6 @@ end
 
 -- ---------------------------------------------------------------- layers
 
--- A layer as the stack holds it: the primitive, its name, whether what is below has ended.
-local Layer = {}
-Layer.__index = Layer
-for _, name in ipairs { "feed", "read", "write", "drain", "finish", "eof" } do
-	Layer[name] = function(self, ...)
-		local machine = self.machine
-		return machine[name](machine, ...)
-	end
-end
-
 -- Shakes hands, where the machine does so, on top of the present layers.
 local function handshake(self, layer, deadline)
 	local level = #self.layers
@@ -446,7 +437,7 @@ end
 -- @return leftover (bytes that were read in clear and not asked for) | nil, message, code
 function Transport:push(machine, timeout)
 	local leftover = self:pending()
-	local layer = setmetatable({ machine = machine, name = machine.handshake and "tls" or "sasl" }, Layer)
+	local layer = layers.new(machine)
 	if machine.handshake then
 		local ok, message, code = handshake(self, layer, deadline_of(self, timeout))
 		if not ok then return nil, message, code, leftover end
