@@ -109,8 +109,6 @@ deps:
 PEERS := build/peers
 $(PEERS)/bin/smtptest: .ci/peers
 	.ci/peers $(PEERS) smtptest /usr/lib/cyrus/bin/smtptest cyrus-clients cyrus-common
-$(PEERS)/bin/smtp-sink: .ci/peers
-	.ci/peers $(PEERS) smtp-sink /usr/sbin/smtp-sink postfix
 $(PEERS)/bin/postfix: .ci/peers
 	.ci/peers $(PEERS) postfix '' postfix sasl2-bin
 $(PEERS)/bin/sendmail: .ci/peers
@@ -155,9 +153,10 @@ lint: $(BUILD)/prefix.h
 		--library=posix,gnu,openssl,lua -Isrc -I$(BUILD) $(LINT_C)
 	$(if $(MAN),mandoc -Tlint -Wwarning $(MAN))
 
-# Ratios against the classic program; not part of the suite.
-bench: all $(PEERS)/bin/smtptest $(BUILD)/bench/sink $(BUILD)/bench/meter
-	$(LUA) t/bench/run.lua $(BUILD) $(PEERS)/bin/smtptest
+# Ratios against the classic program and Postfix; not part of the suite.
+bench: all $(PEERS)/bin/smtptest $(PEERS)/bin/postfix $(BUILD)/bench/sink $(BUILD)/bench/meter
+	$(LUA) t/bench/run.lua $(BUILD) $(PEERS)/bin/smtptest; status=$$?; \
+		$(LUA) t/bench/server.lua $(BUILD) $(PEERS)/bin/postfix && exit $$status
 $(BUILD)/bench/%: t/bench/%.c
 	@mkdir -p $(@D)
 	$(CC) $(C_FLAGS) -MMD -MP -o $@ $< $(LDFLAGS) -lssl -lcrypto

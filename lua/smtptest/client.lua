@@ -113,10 +113,15 @@ local function challenged(self, code)
 	if code == 334 and self.tracker then self.tracker:challenged() end
 end
 
+--- The bytes of a reply, which may wait for others.
+function Client:say(bytes)
+	local pending = self.pending
+	self.pending = pending == "" and bytes or pending .. bytes
+end
+
 --- A reply of the server's own, which may wait for others.
 function Client:answer(code, text)
-	local pending, bytes = self.pending, client.wire(code, text)
-	self.pending = pending == "" and bytes or pending .. bytes
+	self:say(client.wire(code, text))
 	if code < 400 then return challenged(self, code) end
 	if code >= 500 then self.errors = self.errors + 1 end
 	if code == 421 then self.finished = true end

@@ -11,6 +11,12 @@ local receiver = {}
 
 local verbs = {}
 
+-- What is said for every message, made once.
+local SENDER_OK = clients.wire(250, "2.1.0 sender ok")
+local RECIPIENT_OK = clients.wire(250, "2.1.5 recipient ok")
+local GO_AHEAD = clients.wire(354, "end the message with a dot on a line by itself")
+local ACCEPTED = clients.wire(250, "2.0.0 message accepted")
+
 local function refuse(client, code, text)
 	client:answer(code, text)
 end
@@ -170,7 +176,7 @@ function verbs.MAIL(client, argument)
 	if code and (code < 200 or code > 299) then return end
 	reset(client)
 	client.from, client.to = from, {}
-	if not code then client:answer(250, "2.1.0 sender ok") end
+	if not code then client:say(SENDER_OK) end
 end
 
 function verbs.RCPT(client, argument)
@@ -182,7 +188,7 @@ function verbs.RCPT(client, argument)
 	local code = handled(client, "rcpt", to.address, to.params)
 	if code and (code < 200 or code > 299) then return end
 	table.insert(client.to, to)
-	if not code then client:answer(250, "2.1.5 recipient ok") end
+	if not code then client:say(RECIPIENT_OK) end
 end
 
 -- ---------------------------------------------------------------- the message
@@ -242,10 +248,12 @@ local function deliver(client, parts, chunked)
 	local why
 	if keep then why = server:take(client, message) end
 	for _, verdict in ipairs(verdicts) do
-		if why and accepted(verdict[1]) then
+		if not why and not verdict[1] then
+			client:say(ACCEPTED)
+		elseif why and accepted(verdict[1]) then
 			client:answer(452, "4.3.1 cannot store the message: " .. why)
 		elseif verdict[1] ~= true then
-			client:answer(verdict[1] or 250, verdict[2] or "2.0.0 message accepted")
+			client:answer(verdict[1], verdict[2])
 		end
 	end
 end
@@ -265,7 +273,7 @@ function verbs.DATA(client, argument)
 	if #client.to == 0 then return refuse(client, 503, "5.5.1 RCPT first") end
 	local code = handled(client, "begin")
 	if code and code ~= 354 then return end
-	if not code then client:answer(354, "end the message with a dot on a line by itself") end
+	if not code then client:say(GO_AHEAD) end
 	local parts, message, symbol = client:read_raw(client.server.limits.message)
 	if parts then return deliver(client, parts) end
 	if symbol ~= "TOOLONG" then return receiver.lost(client, message, symbol) end
@@ -395,7 +403,9 @@ end
 
 local function execute(client, line)
 	if line:sub(-2) ~= "\r\n" or line:find("[%z\r]", 1) ~= #line - 1 then return refuse_line(client, line) end
-	local word, argument = line:match("^(%a+) ?(.-)[ \t]*\r\n$")
+	local word, argument = line:match("^(%a+) ?(.*)\r\n$")
+	-- RFC 5321 section 4.1.1: blanks at the end are to be tolerated.
+	if argument and argument:find("[ \t]$") then argument = argument:match("^(.-)[ \t]+$") end
 	local verb = word and word:upper()
 	local fn = verbs[verb]
 	if client.unwelcome and not ALWAYS[verb] then return refuse(client, 503, "5.5.1 no service: QUIT") end

@@ -93,6 +93,7 @@ local function name_of(address)
 end
 
 local function recipients(message)
+	if #message.to == 1 then return "<" .. message.to[1].address .. ">" end
 	local list = {}
 	for i, to in ipairs(message.to) do
 		if i > 10 then
@@ -107,9 +108,9 @@ end
 local TELL = {
 	message = function(event)
 		local message = event.message
-		return ("message from <%s> to %s: %d bytes, %s%s%s"):format(message.from.address, recipients(message),
-			#message.data, message.with, message.auth and " as " .. message.auth or "",
-			message.file and ", " .. message.file or "")
+		return "message from <" .. message.from.address .. "> to " .. recipients(message) .. ": " .. #message.data
+			.. " bytes, " .. message.with .. (message.auth and " as " .. message.auth or "")
+			.. (message.file and ", " .. message.file or "")
 	end,
 	auth = function(event)
 		return event.refused and ("AUTH %s refused: %s"):format(event.mechanism, event.refused)
@@ -122,9 +123,19 @@ local TELL = {
 	end,
 }
 
+-- Client → how it is called.
+local names = setmetatable({}, { __mode = "k" })
+
 local function tell(event, client)
 	local words = TELL[event.event] and TELL[event.event](event)
-	if words then io.stdout:write(name_of(client.peer), ": ", core.escape(words), "\n") end
+	if not words then return end
+	local name = names[client]
+	if not name then
+		name = name_of(client.peer)
+		names[client] = name
+	end
+	if words:find("[%c\127-\255\\]") then words = core.escape(words) end
+	io.stdout:write(name .. ": " .. words .. "\n")       -- one write: standard output has no buffer
 end
 
 --- Binds, says where, lets a script see the server, and serves until an interrupt or the script's stop().
@@ -139,7 +150,7 @@ function serve.run(plan, options)
 	self.store = store
 	self:on_event(tell)
 	if plan.trace then output.trace_server(self) end
-	io.stdout:write("listening on ", name_of(self.port and self or { path = self.host }), "\n")
+	io.stdout:write("listening on " .. name_of(self.port and self or { path = self.host }) .. "\n")
 	local result
 	if options.script then result = options.script(self, table.unpack(options.args)) end
 	-- A script that has started it, or stopped it, knows when it is done.
