@@ -168,19 +168,20 @@ smtp_sasl_mechanism_filter = %s
 -- @param to    address, or list of them
 -- @param text  with line ends as they come
 local function inject(self, from, to, text)
+	self.injected = #self:log()
 	self:run({ "/usr/sbin/sendmail", "-i", "-f", from, table.unpack(type(to) == "table" and to or { to }) },
 		{ env = self.env, stdin = text })
 end
 
--- Waits until it is decided what becomes of the last message to a recipient.
--- @return status ("sent", "deferred" or "bounced"), the reason, which has the server's reply
+-- Waits until it is decided what becomes of the last message.
+-- @param to  which of its recipients
+-- @return status ("sent", "deferred" or "bounced": then its sender gets a message, too), the reason, which has the server's
+--   reply
 local function outcome(self, to)
 	local line = daemon.eventually("the outcome for " .. to, function()
-		local last
-		for text in self:log():gmatch("[^\n]*: to=<" .. to:gsub("%W", "%%%0") .. ">,[^\n]*\n") do last = text end
-		return last
+		return self:log():match(": to=<" .. to:gsub("%W", "%%%0") .. ">,([^\n]*)\n", self.injected + 1)
 	end, function() return self:log() end)
-	return line:match "status=(%a+) %((.*)%)\n$"
+	return line:match "status=(%a+) %((.*)%)$"
 end
 
 --- Starts Postfix as a client, whose every message goes to one server.
