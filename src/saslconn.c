@@ -9,6 +9,7 @@
 #include <sasl/saslutil.h>
 
 #include "fail.h"
+#include "object.h"
 
 /* The layer is the one user value of a connection, and back. */
 #define LAYER 1
@@ -402,20 +403,9 @@ static const luaL_Reg shared[] = {
 	{ NULL, NULL }
 };
 
-static const luaL_Reg meta[] = {
-	{ "__gc", conn_close },
-	{ "__close", conn_close },
-	{ NULL, NULL }
-};
-
 void
 saslconn_open(lua_State *L, const char *type, const luaL_Reg *methods)
 {
-	luaL_newmetatable(L, type);
-	luaL_setfuncs(L, meta, 0);
-	lua_newtable(L);
-	luaL_setfuncs(L, shared, 0);
-	luaL_setfuncs(L, methods, 0);
-	lua_setfield(L, -2, "__index");
-	lua_pop(L, 1);
+	object_type(L, type, shared);
+	object_type(L, type, methods);
 }
