@@ -47,7 +47,9 @@ end
 
 local NOTES = {
 	tls = function(e) return ("%s with %s"):format(e.tls.protocol, e.tls.cipher) end,
-	auth = function(e) return e.skipped and ("%s skipped: %s"):format(e.mechanism, e.skipped) or e.mechanism end,
+	auth = function(e)
+		return e.skipped and ("%s skipped: %s"):format(e.mechanism, e.skipped) or e.text or e.mechanism
+	end,
 	leftover = function(e) return ("%d bytes in clear before TLS"):format(#e.bytes) end,
 	closed = function(e) return e.code end,
 }
