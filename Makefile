@@ -23,10 +23,10 @@ CHECK_PACKAGES := lua-busted openssl libsasl2-modules libsasl2-modules-otp \
 	libsasl2-modules-gssapi-mit lua-check cppcheck clang valgrind mandoc
 
 # The library: one noun a file.
-LIB_SRC := fail.c address.c socket.c socketoption.c thread.c resolve.c poll.c \
-	file.c spawn.c process.c tty.c signal.c line.c tls.c tlsstart.c tlsevent.c \
-	tlsinfo.c tlsidentity.c tlscontext.c cert.c sasl.c saslconn.c saslserver.c \
-	sasllayer.c auxprop.c embed.c smtptest.c
+LIB_SRC := fail.c object.c address.c socket.c socketoption.c thread.c resolve.c \
+	poll.c file.c spawn.c process.c tty.c signal.c line.c tls.c tlsstart.c \
+	tlsevent.c tlsinfo.c tlsidentity.c tlscontext.c cert.c sasl.c saslstart.c \
+	saslconn.c saslserver.c sasllayer.c auxprop.c embed.c smtptest.c
 LUA_SRC := $(sort $(wildcard lua/*.lua lua/smtptest/*.lua))
 MAN := $(wildcard man/*.[1-9])
 EXAMPLES := $(wildcard examples/*)

@@ -2,6 +2,7 @@
  * and pipes: never switched to non-blocking, read and written blocking. */
 #include "file.h"
 #include "fail.h"
+#include "object.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -282,13 +283,7 @@ file_ready(lua_State *L)
 static int
 file_fd(lua_State *L)
 {
-	struct file *f = file_check(L);
-
-	if (f->fd >= 0)
-		lua_pushinteger(L, f->fd);
-	else
-		lua_pushnil(L);
-	return 1;
+	return object_fd(L, file_check(L)->fd);
 }
 
 /* file:size() → bytes of a regular file; nil for anything else */
@@ -457,12 +452,6 @@ static const luaL_Reg methods[] = {
 	{NULL, NULL},
 };
 
-static const luaL_Reg metamethods[] = {
-	{"__gc", file_close},
-	{"__close", file_close},
-	{NULL, NULL},
-};
-
 static const luaL_Reg functions[] = {
 	{"open", file_open},
 	{"fromfd", file_fromfd},
@@ -479,11 +468,7 @@ static const luaL_Reg functions[] = {
 SMTPTEST_OPEN LUAMOD_API int
 luaopen_smtptest_core_file(lua_State *L)
 {
-	luaL_newmetatable(L, FILE_TYPE);
-	luaL_setfuncs(L, metamethods, 0);
-	luaL_newlib(L, methods);
-	lua_setfield(L, -2, "__index");
-	lua_pop(L, 1);
+	object_type(L, FILE_TYPE, methods);
 	luaL_newlib(L, functions);
 	return 1;
 }

@@ -1,6 +1,7 @@
 /* Readiness of descriptors, and the clock: epoll on Linux; poll(2) elsewhere,
  * or wherever SMTPTEST_POLL is defined as 1. */
 #include "fail.h"
+#include "object.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -408,13 +409,7 @@ poll_wait(lua_State *L)
 static int
 poll_fd(lua_State *L)
 {
-	struct poll *p = poll_check(L);
-
-	if (p->fd >= 0)
-		lua_pushinteger(L, p->fd);
-	else
-		lua_pushnil(L);
-	return 1;
+	return object_fd(L, poll_check(L)->fd);
 }
 
 /* poll:close() → true, the first time and ever after */
@@ -468,12 +463,6 @@ static const luaL_Reg methods[] = {
 	{NULL, NULL},
 };
 
-static const luaL_Reg metamethods[] = {
-	{"__gc", poll_close},
-	{"__close", poll_close},
-	{NULL, NULL},
-};
-
 static const luaL_Reg functions[] = {
 	{"new", poll_new},
 	{"now", poll_now},
@@ -484,11 +473,7 @@ static const luaL_Reg functions[] = {
 SMTPTEST_OPEN LUAMOD_API int
 luaopen_smtptest_core_poll(lua_State *L)
 {
-	luaL_newmetatable(L, POLL);
-	luaL_setfuncs(L, metamethods, 0);
-	luaL_newlib(L, methods);
-	lua_setfield(L, -2, "__index");
-	lua_pop(L, 1);
+	object_type(L, POLL, methods);
 	luaL_newlib(L, functions);
 	return 1;
 }

@@ -1,5 +1,6 @@
 /* Child processes, each the leader of its own group. */
 #include "fail.h"
+#include "object.h"
 #include "file.h"
 #include "signals.h"
 #include "spawn.h"
@@ -358,13 +359,7 @@ process_stderr(lua_State *L)
 static int
 process_fd(lua_State *L)
 {
-	struct process *p = process_check(L);
-
-	if (p->fd >= 0)
-		lua_pushinteger(L, p->fd);
-	else
-		lua_pushnil(L);
-	return 1;
+	return object_fd(L, process_check(L)->fd);
 }
 
 /* process:wait() → "exit", status or "signal", number, now and ever after;
@@ -446,12 +441,6 @@ static const luaL_Reg methods[] = {
 	{NULL, NULL},
 };
 
-static const luaL_Reg metamethods[] = {
-	{"__gc", process_close},
-	{"__close", process_close},
-	{NULL, NULL},
-};
-
 static const luaL_Reg functions[] = {
 	{"spawn", process_spawn},
 	{NULL, NULL},
@@ -462,11 +451,7 @@ luaopen_smtptest_core_process(lua_State *L)
 {
 	/* Pipes are files: their type must exist. */
 	luaL_requiref(L, "smtptest.core.file", luaopen_smtptest_core_file, 0);
-	luaL_newmetatable(L, PROCESS);
-	luaL_setfuncs(L, metamethods, 0);
-	luaL_newlib(L, methods);
-	lua_setfield(L, -2, "__index");
-	lua_pop(L, 1);
+	object_type(L, PROCESS, methods);
 	luaL_newlib(L, functions);
 	return 1;
 }

@@ -2,6 +2,7 @@
  * shares nothing with Lua but a counted block and the write end of a pipe. */
 #include "address.h"
 #include "fail.h"
+#include "object.h"
 #include "thread.h"
 
 #include <errno.h>
@@ -257,13 +258,7 @@ resolve_start(lua_State *L)
 static int
 request_fd(lua_State *L)
 {
-	struct request *r = request_check(L);
-
-	if (r->fd >= 0)
-		lua_pushinteger(L, r->fd);
-	else
-		lua_pushnil(L);
-	return 1;
+	return object_fd(L, request_check(L)->fd);
 }
 
 /* request:result() → list of addresses (as socket.connect takes them) in
@@ -317,12 +312,6 @@ static const luaL_Reg methods[] = {
 	{NULL, NULL},
 };
 
-static const luaL_Reg metamethods[] = {
-	{"__gc", request_close},
-	{"__close", request_close},
-	{NULL, NULL},
-};
-
 static const luaL_Reg functions[] = {
 	{"start", resolve_start},
 	{NULL, NULL},
@@ -331,11 +320,7 @@ static const luaL_Reg functions[] = {
 SMTPTEST_OPEN LUAMOD_API int
 luaopen_smtptest_core_resolve(lua_State *L)
 {
-	luaL_newmetatable(L, REQUEST);
-	luaL_setfuncs(L, metamethods, 0);
-	luaL_newlib(L, methods);
-	lua_setfield(L, -2, "__index");
-	lua_pop(L, 1);
+	object_type(L, REQUEST, methods);
 	luaL_newlib(L, functions);
 	return 1;
 }

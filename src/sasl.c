@@ -2,8 +2,6 @@
 #include "saslconn.h"
 
 #include <limits.h>
-#include <pthread.h>
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -24,113 +22,6 @@ static const struct {
 	{ SASL_CB_NOECHOPROMPT, "noecho" },
 	{ 0, NULL }
 };
-
-/* libsasl without locks of ours has none: its plug-ins share caches. */
-static void *
-mutex_new(void)
-{
-	pthread_mutex_t *mutex = malloc(sizeof *mutex);
-
-	if (mutex && pthread_mutex_init(mutex, NULL) != 0) {
-		free(mutex);
-		mutex = NULL;
-	}
-	return mutex;
-}
-
-static int
-mutex_lock(void *mutex)
-{
-	return pthread_mutex_lock(mutex) == 0 ? 0 : -1;
-}
-
-static int
-mutex_unlock(void *mutex)
-{
-	return pthread_mutex_unlock(mutex) == 0 ? 0 : -1;
-}
-
-static void
-mutex_free(void *mutex)
-{
-	if (mutex) {
-		pthread_mutex_destroy(mutex);
-		free(mutex);
-	}
-}
-
-/* libsasl's two halves are started once and never stopped: the host may use
- * them too. `options` are asked only while a half starts (plugin_list,
- * GSSAPI's keytab, DIGEST-MD5's reauth_timeout); afterwards every connection
- * answers for itself, so that it inherits nothing from the first. */
-static struct {
-	pthread_mutex_t lock;
-	int started[2];		/* client, server */
-	struct item *options[2];	/* of the connection that starts it */
-} process = { .lock = PTHREAD_MUTEX_INITIALIZER };
-
-static int
-process_getopt(void *context, const char *plugin, const char *option,
-	const char **result, unsigned *size)
-{
-	struct item **options = context;
-
-	return item_getopt(*options, plugin, option, result, size);
-}
-
-static int
-process_log(void *context, int level, const char *message)
-{
-	(void)context;
-	(void)level;
-	(void)message;
-	return SASL_OK;
-}
-
-/* Where libsasl looks for smtptest.conf: nowhere. It frees the string. */
-static int
-process_confpath(void *context, char **path)
-{
-	(void)context;
-	*path = strdup("/dev/null");
-	return *path ? SASL_OK : SASL_NOMEM;
-}
-
-#define PROCESS_CALLBACKS(half) { \
-	{ SASL_CB_GETOPT, SASL_PROC(process_getopt), &process.options[half] }, \
-	{ SASL_CB_LOG, SASL_PROC(process_log), NULL }, \
-	{ SASL_CB_GETCONFPATH, SASL_PROC(process_confpath), NULL }, \
-	{ SASL_CB_LIST_END, NULL, NULL } \
-}
-
-static const sasl_callback_t process_callbacks[2][4] = {
-	PROCESS_CALLBACKS(0), PROCESS_CALLBACKS(1)
-};
-
-int
-sasl_startup(struct item *options, int server)
-{
-	int status = SASL_OK;
-
-	pthread_mutex_lock(&process.lock);
-	if (!process.started[server]) {
-		process.options[server] = options;
-		/* Without effect when the host has started libsasl before. */
-		sasl_set_mutex(mutex_new, mutex_lock, mutex_unlock,
-			mutex_free);
-		if (server) {
-			status = sasl_server_init(process_callbacks[1],
-				"smtptest");
-			if (status == SASL_OK)
-				status = auxprop_add();
-		} else
-			status = sasl_client_init(process_callbacks[0]);
-		process.options[server] = NULL;
-		process.started[server] = status == SASL_OK;
-	}
-	pthread_mutex_unlock(&process.lock);
-	return status;
-}
 
 /* Whether libsasl, which names SCRAM-SHA-256 also when it means -PLUS, binds
  * to the channel: the first message says so (RFC 5802 section 7), and before
@@ -190,7 +81,7 @@ client_new(lua_State *L)
 		if (asks || (prompts[i].id != SASL_CB_ECHOPROMPT &&
 		    prompts[i].id != SASL_CB_NOECHOPROMPT))
 			saslconn_callback(c, prompts[i].id, NULL, NULL);
-	status = sasl_startup(c->options, 0);
+	status = saslstart(c->options, 0);
 	if (status == SASL_OK)
 		status = sasl_client_new(service ? service : "smtp",
 			host ? host : "localhost", local, remote,
@@ -402,8 +293,8 @@ collect(client_sasl_mechanism_t *mechanism, sasl_info_callback_stage_t stage,
 }
 
 /* sasl.mechanisms([options]) -> list of the client's mechanisms, upper case;
- * nil, message, "SASL". The first use of libsasl in a process starts it, and
- * then it asks these options for plugin_list. */
+ * nil, message, "SASL". The first use of libsasl's client in a process starts
+ * it; what it asks then, these options answer. */
 static int
 sasl_mechanisms(lua_State *L)
 {
@@ -417,7 +308,7 @@ sasl_mechanisms(lua_State *L)
 	lua_insert(L, 1);
 	lua_setfield(L, 1, "options");
 	c = saslconn_push(L, SASL_CLIENT);
-	status = sasl_startup(c->options, 0);
+	status = saslstart(c->options, 0);
 	if (status != SASL_OK)
 		return saslconn_fail(L, c, status);
 	sasl_client_plugin_info(NULL, collect, &names);

@@ -9,6 +9,7 @@
 #include <sasl/saslutil.h>
 
 #include "fail.h"
+#include "object.h"
 
 /* The layer is the one user value of a connection, and back. */
 #define LAYER 1
@@ -26,6 +27,7 @@ item_add(struct item **list, const char *name, const char *value, size_t size)
 	if (size)
 		memcpy(item->value, value, size);
 	item->value[size] = '\0';
+	item->asked = 0;
 	item->size = size;
 	item->next = *list;
 	*list = item;
@@ -131,6 +133,7 @@ item_getopt(struct item *list, const char *plugin, const char *option,
 		item = item_find(list, option);
 	if (!item)
 		return SASL_FAIL;
+	item->asked = 1;
 	*result = item->value;
 	if (size)
 		*size = (unsigned)item->size;
@@ -370,6 +373,38 @@ conn_authid(lua_State *L)
 	return push_name(L, SASL_AUTHUSER);
 }
 
+/* end:ignored() -> list of the options without effect so far, {name=, once=,
+ * value=} each: libsasl did not ask for it; or, once: it asks only when it
+ * starts in a process, and then it got something else, value (nil: nothing) */
+static int
+conn_ignored(lua_State *L)
+{
+	struct conn *c = conn_check(L);
+	int server = luaL_testudata(L, 1, SASL_SERVER) != NULL;
+	struct item *item;
+	lua_Integer n = 0;
+
+	if (!c->sasl)
+		return fail_closed(L);
+	lua_newtable(L);
+	for (item = c->options; item; item = item->next) {
+		const char *value;
+		int once = saslstart_asked(server, item->name, &value);
+
+		if (item->asked || (value && strcmp(value, item->value) == 0))
+			continue;
+		lua_createtable(L, 0, 3);
+		lua_pushstring(L, item->name);
+		lua_setfield(L, -2, "name");
+		lua_pushboolean(L, once);
+		lua_setfield(L, -2, "once");
+		lua_pushstring(L, value);
+		lua_setfield(L, -2, "value");
+		lua_rawseti(L, -2, ++n);
+	}
+	return 1;
+}
+
 /* end:close() -> true. Wipes what was answered; its layer is closed too. */
 static int
 conn_close(lua_State *L)
@@ -398,24 +433,14 @@ static const luaL_Reg shared[] = {
 	{ "layer", conn_layer },
 	{ "username", conn_username },
 	{ "authid", conn_authid },
+	{ "ignored", conn_ignored },
 	{ "close", conn_close },
-	{ NULL, NULL }
-};
-
-static const luaL_Reg meta[] = {
-	{ "__gc", conn_close },
-	{ "__close", conn_close },
 	{ NULL, NULL }
 };
 
 void
 saslconn_open(lua_State *L, const char *type, const luaL_Reg *methods)
 {
-	luaL_newmetatable(L, type);
-	luaL_setfuncs(L, meta, 0);
-	lua_newtable(L);
-	luaL_setfuncs(L, shared, 0);
-	luaL_setfuncs(L, methods, 0);
-	lua_setfield(L, -2, "__index");
-	lua_pop(L, 1);
+	object_type(L, type, shared);
+	object_type(L, type, methods);
 }

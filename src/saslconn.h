@@ -1,6 +1,6 @@
-/* What the files of smtptest.core.sasl share: sasl.c (start-up, client),
+/* What the files of smtptest.core.sasl share: sasl.c (the client),
  * saslserver.c, saslconn.c (what both ends have), sasllayer.c (the security
- * layer), auxprop.c (the users of a server). */
+ * layer), saslstart.c (libsasl's start), auxprop.c (the users of a server). */
 #ifndef SMTPTEST_SASLCONN_H
 #define SMTPTEST_SASLCONN_H
 
@@ -21,6 +21,7 @@
  * when the list goes. Names may occur once only. */
 struct item {
 	struct item *next;
+	int asked;		/* an option: libsasl has read it */
 	size_t size;		/* of the value, in bytes */
 	char *value;		/* behind the name */
 	char name[];
@@ -91,11 +92,15 @@ int saslconn_fail(lua_State *L, struct conn *c, int status);
 /* The methods that both ends have, `close` and the metamethods among them. */
 void saslconn_open(lua_State *L, const char *type, const luaL_Reg *methods);
 
-/* sasl.c */
+/* saslstart.c */
 
 /* Starts libsasl's half for this connection unless that was done in this
  * process; a result of libsasl. The options are asked only by the first. */
-int sasl_startup(struct item *options, int server);
+int saslstart(struct item *options, int server);
+
+/* Whether that half asked for an option of this name when it started, and
+ * what it got: NULL for no answer. */
+int saslstart_asked(int server, const char *name, const char **answer);
 
 /* saslserver.c */
 int saslserver_new(lua_State *L);

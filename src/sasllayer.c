@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "fail.h"
+#include "object.h"
 
 /* The connection is the layer's one user value. */
 #define CONN 1
@@ -348,19 +349,8 @@ static const luaL_Reg methods[] = {
 	{ NULL, NULL }
 };
 
-static const luaL_Reg meta[] = {
-	{ "__gc", layer_close },
-	{ "__close", layer_close },
-	{ NULL, NULL }
-};
-
 void
 sasllayer_open(lua_State *L)
 {
-	luaL_newmetatable(L, SASL_LAYER);
-	luaL_setfuncs(L, meta, 0);
-	lua_newtable(L);
-	luaL_setfuncs(L, methods, 0);
-	lua_setfield(L, -2, "__index");
-	lua_pop(L, 1);
+	object_type(L, SASL_LAYER, methods);
 }

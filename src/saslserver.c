@@ -30,9 +30,11 @@ allow(sasl_conn_t *conn, void *context, const char *user, unsigned ulen,
 static void
 option(lua_State *L, struct conn *c, const char *name, const char *value)
 {
-	if (!item_find(c->options, name) &&
-	    !item_add(&c->options, name, value, strlen(value)))
+	if (item_find(c->options, name))
+		return;
+	if (!item_add(&c->options, name, value, strlen(value)))
 		luaL_error(L, "not enough memory");
+	c->options->asked = 1;		/* ours is nobody's mistake */
 }
 
 /* sasl.server{…} -> server | nil, message, "SASL"
@@ -65,7 +67,7 @@ saslserver_new(lua_State *L)
 	option(L, c, "pwcheck_method", "auxprop");
 	auxprop_attach(c);
 	saslconn_callback(c, SASL_CB_PROXY_POLICY, SASL_PROC(allow), NULL);
-	status = sasl_startup(c->options, 1);
+	status = saslstart(c->options, 1);
 	if (status == SASL_OK)
 		status = sasl_server_new(service ? service : "smtp",
 			host ? host : "localhost", realm, local, remote,

@@ -2,6 +2,7 @@
  * method makes one system call and says EAGAIN for "not now". */
 #include "address.h"
 #include "fail.h"
+#include "object.h"
 #include "socketoption.h"
 
 #include <errno.h>
@@ -349,9 +350,9 @@ socket_shutdown(lua_State *L)
 	return 1;
 }
 
-/* socket:address() → the address at our end */
 static int
-socket_address(lua_State *L)
+push_address(lua_State *L, const char *what,
+    int (*get)(int, struct sockaddr *, socklen_t *))
 {
 	struct socket *s = socket_check(L);
 	struct address a;
@@ -359,39 +360,31 @@ socket_address(lua_State *L)
 	if (s->fd < 0)
 		return fail_closed(L);
 	a.length = sizeof a.as;
-	if (getsockname(s->fd, &a.as.any, &a.length) < 0)
-		return fail(L, "address", errno);
+	if (get(s->fd, &a.as.any, &a.length) < 0)
+		return fail(L, what, errno);
 	address_push(L, &a.as.any, a.length);
 	return 1;
+}
+
+/* socket:address() → the address at our end */
+static int
+socket_address(lua_State *L)
+{
+	return push_address(L, "address", getsockname);
 }
 
 /* socket:peer() → the address at the other end; ENOTCONN */
 static int
 socket_peer(lua_State *L)
 {
-	struct socket *s = socket_check(L);
-	struct address a;
-
-	if (s->fd < 0)
-		return fail_closed(L);
-	a.length = sizeof a.as;
-	if (getpeername(s->fd, &a.as.any, &a.length) < 0)
-		return fail(L, "peer", errno);
-	address_push(L, &a.as.any, a.length);
-	return 1;
+	return push_address(L, "peer", getpeername);
 }
 
 /* socket:fd() → the descriptor, still ours; nil after close */
 static int
 socket_fd(lua_State *L)
 {
-	struct socket *s = socket_check(L);
-
-	if (s->fd >= 0)
-		lua_pushinteger(L, s->fd);
-	else
-		lua_pushnil(L);
-	return 1;
+	return object_fd(L, socket_check(L)->fd);
 }
 
 /* socket:option(name) → its value; socket:option(name, value) → true.
@@ -469,13 +462,7 @@ static const luaL_Reg methods[] = {
 	{"detach", socket_detach},
 	{"abort", socket_abort},
 	{"close", socket_close},
-	{NULL, NULL},
-};
-
-static const luaL_Reg metamethods[] = {
 	{"__tostring", socket_tostring},
-	{"__gc", socket_close},
-	{"__close", socket_close},
 	{NULL, NULL},
 };
 
@@ -490,11 +477,7 @@ static const luaL_Reg functions[] = {
 SMTPTEST_OPEN LUAMOD_API int
 luaopen_smtptest_core_socket(lua_State *L)
 {
-	luaL_newmetatable(L, SOCKET);
-	luaL_setfuncs(L, metamethods, 0);
-	luaL_newlib(L, methods);
-	lua_setfield(L, -2, "__index");
-	lua_pop(L, 1);
+	object_type(L, SOCKET, methods);
 	luaL_newlib(L, functions);
 	return 1;
 }

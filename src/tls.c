@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "fail.h"
+#include "object.h"
 #include "tls.h"
 
 #define RECORD 16384	/* the longest plain text of one record, RFC 8446 5.1 */
@@ -378,12 +379,6 @@ static const luaL_Reg layer_methods[] = {
 	{NULL, NULL},
 };
 
-static const luaL_Reg layer_metamethods[] = {
-	{"__gc", layer_close},
-	{"__close", layer_close},
-	{NULL, NULL},
-};
-
 static const luaL_Reg functions[] = {
 	{"context", tlscontext_new},
 	{"version", tls_version},
@@ -394,11 +389,7 @@ SMTPTEST_OPEN LUAMOD_API int
 luaopen_smtptest_core_tls(lua_State *L)
 {
 	tlscontext_open(L, context_methods);
-	luaL_newmetatable(L, TLS_LAYER);
-	luaL_setfuncs(L, layer_metamethods, 0);
-	luaL_newlib(L, layer_methods);
-	lua_setfield(L, -2, "__index");
-	lua_pop(L, 1);
+	object_type(L, TLS_LAYER, layer_methods);
 	luaL_newlib(L, functions);
 	return 1;
 }

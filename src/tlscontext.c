@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "fail.h"
+#include "object.h"
 #include "tls.h"
 
 /* Where OpenSSL's own words leave a reader guessing. */
@@ -479,11 +480,8 @@ tlscontext_new(lua_State *L)
 void
 tlscontext_open(lua_State *L, const luaL_Reg *methods)
 {
-	luaL_newmetatable(L, TLS_CONTEXT);
-	lua_pushcfunction(L, context_gc);
-	lua_setfield(L, -2, "__gc");
-	lua_newtable(L);
-	luaL_setfuncs(L, methods, 0);
-	lua_setfield(L, -2, "__index");
-	lua_pop(L, 1);
+	static const luaL_Reg end[] = {{"__gc", context_gc}, {NULL, NULL}};
+
+	object_type(L, TLS_CONTEXT, methods);
+	object_type(L, TLS_CONTEXT, end);
 }

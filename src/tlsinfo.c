@@ -157,6 +157,21 @@ tlsinfo_peer(lua_State *L)
 	return 1;
 }
 
+/* Pushes the bytes of the notes, which are forgotten then, as a list. */
+static int
+take_notes(lua_State *L, struct notes *notes)
+{
+	lua_Integer i = 0;
+
+	lua_newtable(L);
+	while (notes->first != NULL) {
+		lua_pushlstring(L, notes->first->bytes, notes->first->size);
+		lua_seti(L, -2, ++i);
+		tls_forget(notes);
+	}
+	return 1;
+}
+
 /* layer:sessions() → list of sessions that came since the last call, as bytes
  * for ctx:client{session=}. TLS 1.2: with the handshake; TLS 1.3: with reads
  * after it. They hold secrets. */
@@ -164,18 +179,8 @@ int
 tlsinfo_sessions(lua_State *L)
 {
 	struct layer *l = tls_layer(L);
-	struct note *note;
-	lua_Integer i = 0;
 
-	if (l->ssl == NULL)
-		return fail_closed(L);
-	lua_newtable(L);
-	while ((note = l->sessions.first) != NULL) {
-		lua_pushlstring(L, note->bytes, note->size);
-		lua_seti(L, -2, ++i);
-		tls_forget(&l->sessions);
-	}
-	return 1;
+	return l->ssl == NULL ? fail_closed(L) : take_notes(L, &l->sessions);
 }
 
 /* layer:trace() → list of handshake states and alerts since the last call, in
@@ -185,18 +190,8 @@ int
 tlsinfo_trace(lua_State *L)
 {
 	struct layer *l = tls_layer(L);
-	struct note *note;
-	lua_Integer i = 0;
 
-	if (l->ssl == NULL)
-		return fail_closed(L);
-	lua_newtable(L);
-	while ((note = l->states.first) != NULL) {
-		lua_pushlstring(L, note->bytes, note->size);
-		lua_seti(L, -2, ++i);
-		tls_forget(&l->states);
-	}
-	return 1;
+	return l->ssl == NULL ? fail_closed(L) : take_notes(L, &l->states);
 }
 
 /* The first Finished message of the handshake: the client's, but the server's

@@ -1,6 +1,7 @@
 /* The controlling terminal, for questions whose answers are not echoed. */
 #include "tty.h"
 #include "fail.h"
+#include "object.h"
 #include "file.h"
 
 #include <errno.h>
@@ -147,13 +148,7 @@ tty_ready(lua_State *L)
 static int
 tty_fd(lua_State *L)
 {
-	struct tty *t = tty_check(L);
-
-	if (t->fd >= 0)
-		lua_pushinteger(L, t->fd);
-	else
-		lua_pushnil(L);
-	return 1;
+	return object_fd(L, tty_check(L)->fd);
 }
 
 /* tty:close() → true, the first time and ever after; puts the echo back */
@@ -183,12 +178,6 @@ static const luaL_Reg methods[] = {
 	{NULL, NULL},
 };
 
-static const luaL_Reg metamethods[] = {
-	{"__gc", tty_close},
-	{"__close", tty_close},
-	{NULL, NULL},
-};
-
 static const luaL_Reg functions[] = {
 	{"open", tty_open},
 	{"isatty", tty_isatty},
@@ -198,11 +187,7 @@ static const luaL_Reg functions[] = {
 SMTPTEST_OPEN LUAMOD_API int
 luaopen_smtptest_core_tty(lua_State *L)
 {
-	luaL_newmetatable(L, TTY);
-	luaL_setfuncs(L, metamethods, 0);
-	luaL_newlib(L, methods);
-	lua_setfield(L, -2, "__index");
-	lua_pop(L, 1);
+	object_type(L, TTY, methods);
 	luaL_newlib(L, functions);
 	return 1;
 }

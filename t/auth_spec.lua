@@ -627,6 +627,28 @@ describe("on_challenge", function()
 	end)
 end)
 
+describe("an option of the SASL library", function()
+	local function notes(options)
+		local texts = {}
+		peer.with(function(c) c:reply "235 ok" end, function(s)
+			s:on(function(e) if e.event == "auth" and e.text then texts[#texts + 1] = e.mechanism .. ": " .. e.text end end)
+			s:auth(as { mechanism = "PLAIN LOGIN", sasl_options = options })
+		end)
+		return texts
+	end
+
+	it("that has no effect is noted, by name and without what it was", function()
+		assert.same({ "PLAIN: the option mech_list has no effect: the SASL library did not ask for it",
+			"PLAIN: the option reauth_timeout has no effect: the SASL library did not ask for it" },
+			notes { reauth_timeout = "5", mech_list = "PLAIN", client_mech_list = "PLAIN" })
+	end)
+
+	it("that has one is not noted", function()
+		assert.same({}, notes { client_mech_list = "PLAIN" })
+		assert.same({}, notes())
+	end)
+end)
+
 -- ---------------------------------------------------------------- choosing
 
 describe("without a mechanism, auth", function()

@@ -31,6 +31,11 @@ describe("the explanation", function()
 		assert.equal("", explain.event { event = "auth", mechanism = "PLAIN" })
 	end)
 
+	it("of an option says why it had no effect", function()
+		assert.equal("# the option x has no effect\n",
+			explain.event { event = "auth", mechanism = "PLAIN", text = "the option x has no effect" })
+	end)
+
 	it("of TLS says how the keys were made", function()
 		assert.equal("# key exchange: X25519; a full handshake; the certificate is not trusted\n",
 			explain.event { event = "tls", tls = { group = "X25519" } })

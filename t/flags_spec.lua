@@ -160,6 +160,10 @@ sessions("-o", {
 		server = three, seen = { HELLO, AUTH, "QUIT" } },
 	{ "can be given several times, the last one wins", server = three, seen = { HELLO, AUTH, "QUIT" },
 		argv = words(ALICE, { "-o", "log_level=0", "--sasl-option=client_mech_list=LOGIN", "-o", "client_mech_list=PLAIN" }) },
+	{ "that has no effect is told by --trace and --explain", server = polite, seen = { HELLO, AUTH, "QUIT" },
+		argv = words(PLAIN, { "-o", "mech_list=PLAIN", "--trace", "--explain" }),
+		err_has = "] - auth: the option mech_list has no effect: ",
+		has = "S: 235 ok\r\n# 235: authentication succeeded\n# the option mech_list has no effect: " },
 	{ "that leaves no mechanism is told", argv = words(ALICE, { "-o", "client_mech_list=NTLM" }), server = three,
 		has = "Authentication failed. no mechanism available\n", seen = { HELLO, "QUIT" } },
 })

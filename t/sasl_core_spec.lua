@@ -1,5 +1,6 @@
 local sasl = require "smtptest.core.sasl"
 
+local child = require "child"
 local pair = require "saslpair"
 
 local USERS, CREDENTIALS = pair.users, pair.credentials
@@ -445,6 +446,37 @@ describe("options", function()
 		local ok, _, code = sasl.client({options = {mech_list = "CRAM-MD5"}}):start "PLAIN"
 		assert.same({nil, "INTERACT"}, {ok, code})
 	end)
+
+	-- In a process of its own, where nobody has started libsasl yet.
+	it("that libsasl asks for when it starts are the first one's; what later ones say otherwise is ignored", function()
+		local p = child.run([[
+			local sasl = require "smtptest.core.sasl"
+			local function ignored(kind, options)
+				local words = {}
+				for _, option in ipairs(sasl[kind] {options = options}:ignored()) do
+					words[#words + 1] = ("%s %s %s"):format(option.name, option.once, option.value)
+				end
+				table.sort(words)
+				print(table.concat(words, ", "))
+			end
+			ignored("server", {reauth_timeout = "5", x = "y"})
+			ignored("server", {["Digest-MD5_Reauth_Timeout"] = "5"})
+			ignored("server", {reauth_timeout = "6", ["gssapi_keytab"] = "/x", plugin_list = "y"})
+			ignored("server", {})
+			ignored("client", {reauth_timeout = "5"})]], {stdout = "pipe"})
+		assert.equal("x false nil\n\ngssapi_keytab true nil, plugin_list true nil, reauth_timeout true 5\n\n" ..
+			"reauth_timeout false nil\n", child.all(p:stdout()))
+		assert.same({"exit", 0}, {child.wait(p)})
+	end)
+
+	it("that nobody has asked for yet are ignored, until somebody does", function()
+		local client = sasl.client {options = {mech_list = "PLAIN", client_mech_list = "PLAIN"}}
+		assert.same({{name = "mech_list", once = false}}, client:ignored())
+		local server = sasl.server {users = USERS, options = {scram_iteration_counter = "5000"}}
+		assert.same({{name = "scram_iteration_counter", once = false}}, server:ignored())
+		server:start("SCRAM-SHA-256", "n,,n=alice,r=abcdefgh")
+		assert.same({}, server:ignored())
+	end)
 end)
 
 describe("what makes no sense", function()
@@ -577,9 +609,9 @@ end)
 
 describe("a life", function()
 	local METHODS = {
-		client = {start = {"PLAIN"}, step = {""}, prompts = {}, answer = {{}}, detail = {}, ssf = {}, layer = {},
+		client = {start = {"PLAIN"}, step = {""}, prompts = {}, answer = {{}}, detail = {}, ignored = {}, ssf = {}, layer = {},
 			username = {}, authid = {}},
-		server = {mechanisms = {}, start = {"PLAIN"}, step = {""}, detail = {}, ssf = {}, layer = {}, username = {},
+		server = {mechanisms = {}, start = {"PLAIN"}, step = {""}, detail = {}, ignored = {}, ssf = {}, layer = {}, username = {},
 			authid = {}},
 	}
 	for kind, methods in pairs(METHODS) do

@@ -281,3 +281,15 @@ describe("the shipped OAUTHBEARER", function()
 		assert.matches("^n,a=bob,", base64.decode((seen[1]:match " (%S+)$")))
 	end)
 end)
+
+describe("an option without effect", function()
+	it("is told with what the SASL library has got instead, where it asks only once", function()
+		local connection = { ignored = function()
+			return { { name = "x", once = true }, { name = "keytab", once = true, value = "/a" }, { name = "b", once = false } }
+		end }
+		assert.same({ "the option b has no effect: the SASL library did not ask for it",
+			'the option keytab has no effect: the SASL library asks for it once in a process, and has got "/a"',
+			"the option x has no effect: the SASL library asks for it once in a process, and has got no answer" },
+			sasl.ignored(connection))
+	end)
+end)

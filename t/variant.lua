@@ -9,7 +9,7 @@ return function(name, flags, sources)
 	local built = os.execute((
 		"unset LD_PRELOAD; ${CC:-cc} -std=c99 -D_GNU_SOURCE %s -Isrc -fPIC -shared " ..
 		"-Wl,-z,nodelete $(${PKG_CONFIG:-pkg-config} --cflags ${LUA_PC:-lua5.4}) " ..
-		"-o %s/variant.so %s src/fail.c -lpthread"):format(flags, folder, sources))
+		"-o %s/variant.so %s src/fail.c src/object.c -lpthread"):format(flags, folder, sources))
 	local open = built and
 		package.loadlib(folder .. "/variant.so", "luaopen_smtptest_core_" .. name)
 	os.execute("rm -r " .. folder)

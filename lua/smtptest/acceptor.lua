@@ -2,6 +2,7 @@
 
 local base64 = require "smtptest.base64"
 local core = require "smtptest.core.sasl"
+local sasl = require "smtptest.sasl"
 
 local acceptor = {}
 
@@ -99,11 +100,18 @@ local function names_of(conn, mechanism)
 	return { mechanism = mechanism, authname = authname, username = username }
 end
 
+-- Tells which of the server's options the library has not looked at.
+local function note_ignored(client, conn)
+	if not client.server.plan.sasl.options then return end
+	for _, text in ipairs(sasl.ignored(conn)) do client.server:note(client, "auth", { text = text }) end
+end
+
 -- The mechanism is satisfied: whoever it is must be let in, by a handler or because it acts for itself.
 local function admit(client, conn, mechanism)
 	local names = names_of(conn, mechanism)
 	local code, text = client.server:ask(client, "auth", names)
 	if code == false then return nil, "closed by the handler", "EOF" end
+	if code == true then return nil, "answered by the handler", "SASL" end
 	if not code and names.username ~= names.authname then
 		code, text = 535, "5.7.8 not authorized to act for another"
 	end
@@ -153,6 +161,7 @@ function acceptor.accept(client, argument)
 		end
 		ok, challenge, done = conn:step(response)
 	end
+	note_ignored(client, conn)
 	if not ok then
 		conn:close()
 		return reject(client, challenge)

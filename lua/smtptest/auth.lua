@@ -192,6 +192,9 @@ function methods:auth(options)
 		answer = self:reply(nil, "AUTH", "AUTH " .. exchange.mechanism)
 	end
 	answer.challenge = challenge
+	for _, text in ipairs(exchange:ignored()) do
+		self.transport:note("auth", { mechanism = exchange.mechanism, text = text })
+	end
 	if answer.code == 235 then
 		judge(self, exchange, answer)
 		self.authenticated = true

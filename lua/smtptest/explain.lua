@@ -52,6 +52,8 @@ function explain.event(event)
 	if event.event == "reply" then return reply_words(event.reply) end
 	if event.event == "auth" and event.skipped then
 		return ("# %s was not taken: %s\n"):format(event.mechanism, event.skipped)
+	elseif event.event == "auth" and event.text then
+		return ("# %s\n"):format(event.text)
 	elseif event.event == "tls" then
 		local tls = event.tls
 		return ("# key exchange: %s; %s; %s\n"):format(tls.group or "unknown",

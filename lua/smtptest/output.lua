@@ -46,9 +46,9 @@ end
 local NOTES = {
 	tls = function(e) return ("%s with %s"):format(e.tls.protocol, e.tls.cipher) end,
 	auth = function(e)
-		if e.skipped or e.refused then return ("%s %s: %s"):format(e.mechanism, e.skipped and "skipped" or "refused",
-			e.skipped or e.refused) end
-		return e.mechanism
+		if e.skipped then return ("%s skipped: %s"):format(e.mechanism, e.skipped) end
+		if e.refused then return ("%s refused: %s"):format(e.mechanism, e.refused) end
+		return e.text or e.mechanism
 	end,
 	leftover = function(e) return ("%d bytes in clear before TLS"):format(#e.bytes) end,
 	closed = function(e) return e.code end,

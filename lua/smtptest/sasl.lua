@@ -139,6 +139,27 @@ function Cyrus:close()
 	self.client:close()
 end
 
+--- What to tell the user about options that had no effect.
+-- @param connection  client or server of smtptest.core.sasl, not closed
+-- @return list of strings, one an option, in the order of their names; what the options were is not in them
+function sasl.ignored(connection)
+	local list = connection:ignored()
+	table.sort(list, function(a, b) return a.name < b.name end)
+	for i, option in ipairs(list) do
+		local why = "the SASL library did not ask for it"
+		if option.once then
+			why = "the SASL library asks for it once in a process, and has got "
+				.. (option.value and '"' .. option.value .. '"' or "no answer")
+		end
+		list[i] = ("the option %s has no effect: %s"):format(option.name, why)
+	end
+	return list
+end
+
+function Cyrus:ignored()
+	return sasl.ignored(self.client)
+end
+
 local function cyrus_start(request, names)
 	local client, message, code = core.client {
 		service = request.service,
@@ -197,6 +218,11 @@ function Scripted.ssf()
 end
 
 function Scripted.close() end
+
+-- It asks for none, and gets none.
+function Scripted.ignored()
+	return {}
+end
 
 -- What is asked for only when the mechanism reads it: LOGIN's password comes after the challenge.
 local ASKED = { authname = true, username = true, password = true, realm = true }
@@ -270,7 +296,7 @@ end
 --   options, proxying, binding {type=, data=, critical=}, initial (false: no initial response), reauth,
 --   skipped (function(mechanism, reason), called for each that failed before anything was sent)
 -- @return exchange: mechanism, response (nil: no initial response), done, step(challenge) -> true, response, ssf(),
---   layer(), close(); or nil, message, NOMECH SASL INTERACT, prompts
+--   layer(), ignored() (as sasl.ignored), close(); or nil, message, NOMECH SASL INTERACT, prompts
 function sasl.start(request)
 	-- The library costs milliseconds to start: not for nothing.
 	if #request.mechanisms == 0 then return nil, "no mechanism available", "NOMECH" end

@@ -113,7 +113,7 @@ local TELL = {
 			.. (message.file and ", " .. message.file or "")
 	end,
 	auth = function(event)
-		return event.refused and ("AUTH %s refused: %s"):format(event.mechanism, event.refused)
+		return event.text or event.refused and ("AUTH %s refused: %s"):format(event.mechanism, event.refused)
 	end,
 	lost = function(event)
 		return event.code ~= "EOF" and event.code ~= "CANCELED" and event.message
