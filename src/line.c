@@ -60,6 +60,110 @@ line_find(lua_State *L)
 	return 1;
 }
 
+static int
+is_letter(int c)
+{
+	return lower((unsigned char)c) >= 'a' && lower((unsigned char)c) <= 'z';
+}
+
+static int
+is_alphanumeric(int c)
+{
+	return is_letter(c) || (c >= '0' && c <= '9');
+}
+
+static int
+is_blank(int c)
+{
+	return c == ' ' || c == '\t';
+}
+
+/* line.command(bytes) → verb, argument of a command line with its end (RFC
+ * 5321 section 4.1.1): the verb in upper case, the blanks at the end taken
+ * away; verb is nil when the line does not begin with letters and a blank.
+ * nil, nil, "end" for a line that does not end in CR LF, nil, nil, "control"
+ * for one with a NUL or another CR or LF. */
+static int
+line_command(lua_State *L)
+{
+	size_t length, verb = 0;
+	const char *bytes = luaL_checklstring(L, 1, &length), *at;
+	char *upper;
+	luaL_Buffer b;
+
+	if (length < 2 || memcmp(bytes + length - 2, "\r\n", 2) != 0) {
+		lua_pushnil(L);
+		lua_pushnil(L);
+		lua_pushliteral(L, "end");
+		return 3;
+	}
+	length -= 2;
+	for (at = bytes; at < bytes + length; at++)
+		if (*at == '\0' || *at == '\r' || *at == '\n') {
+			lua_pushnil(L);
+			lua_pushnil(L);
+			lua_pushliteral(L, "control");
+			return 3;
+		}
+	while (length > 0 && is_blank(bytes[length - 1]))
+		length--;
+	while (verb < length && is_letter(bytes[verb]))
+		verb++;
+	if (verb == 0 || (verb < length && bytes[verb] != ' ')) {
+		lua_pushnil(L);
+		lua_pushlstring(L, bytes, length);
+		return 2;
+	}
+	upper = luaL_buffinitsize(L, &b, verb);
+	for (at = bytes; at < bytes + verb; at++)
+		*upper++ = (char)(*at >= 'a' ? *at - 32 : *at);
+	luaL_pushresultsize(&b, verb);
+	verb += verb < length;
+	lua_pushlstring(L, bytes + verb, length - verb);
+	return 2;
+}
+
+/* Length of a run of letters and digits with single dots, or hyphens where
+ * they are allowed, between; 0 when it does not end in front of `stop`. */
+static size_t
+run_length(const char *at, const char *end, int hyphens, int stop)
+{
+	const char *from = at;
+
+	for (; at < end && *at != stop; at++)
+		if (!is_alphanumeric(*at) && (at == from ||
+		    !is_alphanumeric(at[-1]) ||
+		    (*at != '.' && !(hyphens && *at == '-'))))
+			return 0;
+	return at < end && at > from && is_alphanumeric(at[-1]) ?
+	    (size_t)(at - from) : 0;
+}
+
+/* line.mailbox(argument, word) → the address of an argument of MAIL or RCPT as
+ * nearly all are: word, ":<", letters and digits on both sides of the @, ">",
+ * nothing else. nil for any other, good or bad. */
+static int
+line_mailbox(lua_State *L)
+{
+	size_t length, size, name, domain;
+	const char *bytes = luaL_checklstring(L, 1, &length);
+	const char *word = luaL_checklstring(L, 2, &size);
+	const char *at = bytes + size + 2, *end = bytes + length;
+
+	/* 63: no label can be too long. */
+	if (length < size + 2 || length > size + 63 ||
+	    !equal(bytes, word, size) || memcmp(bytes + size, ":<", 2) != 0)
+		return 0;
+	name = run_length(at, end, 0, '@');
+	if (name == 0)
+		return 0;
+	domain = run_length(at + name + 1, end, 1, '>');
+	if (domain == 0 || at + name + 1 + domain + 1 != end)
+		return 0;
+	lua_pushlstring(L, at, name + 1 + domain);
+	return 1;
+}
+
 /* line.crlf(bytes, lastcr) → bytes, lastcr: an LF without a CR before it
  * becomes CR LF. lastcr carries from chunk to chunk whether the last byte was
  * a CR. */
@@ -228,6 +332,18 @@ add_short(luaL_Buffer *b, const unsigned char *s, size_t length)
 	return 1;
 }
 
+/* Length of the run of printable ASCII without a backslash at s. */
+static size_t
+plain(const unsigned char *s, size_t length)
+{
+	size_t size = 0;
+
+	while (size < length && s[size] >= 0x20 && s[size] < 0x7f &&
+	    s[size] != '\\')
+		size++;
+	return size;
+}
+
 /* line.escape(bytes) → a printable form on one line, which Lua reads as the
  * same bytes: \r \n \t \0 \\ \xHH; valid UTF-8 stays, unless it is a control,
  * a line separator or turns the direction of text. */
@@ -242,6 +358,13 @@ line_escape(lua_State *L)
 
 	luaL_buffinitsize(L, &b, length);
 	for (; length > 0; s += size, length -= size) {
+		/* Mostly there is nothing to escape. */
+		size = plain(s, length);
+		luaL_addlstring(&b, (const char *)s, size);
+		s += size;
+		length -= size;
+		if (length == 0)
+			break;
 		size = decode(s, length, &c);
 		if (size == 0)
 			add_hex(&b, s, size = 1);
@@ -287,6 +410,8 @@ line_visible(lua_State *L)
 
 static const luaL_Reg functions[] = {
 	{"find", line_find},
+	{"command", line_command},
+	{"mailbox", line_mailbox},
 	{"crlf", line_crlf},
 	{"stuff", line_stuff},
 	{"unstuff", line_unstuff},

@@ -63,6 +63,51 @@ describe("line.find", function()
 	end)
 end)
 
+describe("line.command", function()
+	it("gives verb and argument", function()
+		for bytes, parts in pairs {
+			["NOOP\r\n"] = { "NOOP", "" }, ["noop x \t \r\n"] = { "NOOP", "x" }, ["Mail FROM:<a@b>\r\n"] = { "MAIL", "FROM:<a@b>" },
+			["A  b  c\r\n"] = { "A", " b  c" }, ["X \xff\1\r\n"] = { "X", "\xff\1" },
+		} do
+			assert.same(parts, { line.command(bytes) }, bytes)
+		end
+	end)
+
+	it("gives no verb where there is none", function()
+		for _, text in ipairs { "", " NOOP", "12345", "MAIL-FROM", "A\tB", "\xe4" } do
+			local verb, argument, why = line.command(text .. "\r\n")
+			assert.is_nil(verb, text)
+			assert.equal(text, argument)
+			assert.is_nil(why)
+		end
+	end)
+
+	it("says what is wrong with a line", function()
+		for bytes, why in pairs { ["NOOP\n"] = "end", ["NOOP"] = "end", ["\n"] = "end", [""] = "end", ["NOOP\r"] = "end",
+			["NO\0OP\r\n"] = "control", ["NO\rOP\r\n"] = "control", ["NOOP\r\r\n"] = "control", ["A\nB\r\n"] = "control" } do
+			assert.equal(why, select(3, line.command(bytes)), bytes)
+		end
+	end)
+end)
+
+describe("line.mailbox", function()
+	it("knows an address as nearly all are", function()
+		for _, address in ipairs { "a@b", "a.b.c1@d-e.f", "A@1.2" } do
+			assert.equal(address, line.mailbox("FROM:<" .. address .. ">", "FROM"))
+			assert.equal(address, line.mailbox("from:<" .. address .. ">", "FROM"))
+		end
+	end)
+
+	it("leaves all others, good or bad, to a closer look", function()
+		for _, text in ipairs { "FROM:<>", "FROM:<a>", "FROM:<a@>", "FROM:<@b>", "FROM:<a..b@c>", "FROM:<.a@c>", "FROM:<a.@c>",
+			"FROM:<a@b.>", "FROM:<a@-b>", "FROM:<a@b->", "FROM:<a@b.-c>", "FROM:<a@b-.c>", "FROM:<a@b--c>", "FROM:<a+b@c>",
+			"FROM:<a@b> SIZE=1", "FROM:<a@b>x", "FROM:<a@b", "FROM:a@b>", "TO:<a@b>", "FROM:<a-b@c>", "FROM:<a@b@c>",
+			"FROM:<a@" .. ("x"):rep(64) .. ">", "FROM", "" } do
+			assert.is_nil(line.mailbox(text, "FROM"), text)
+		end
+	end)
+end)
+
 describe("line.crlf", function()
 	local cases = {
 		{"", ""},

@@ -2,6 +2,8 @@
 --
 -- A server's reading of them: strict, and a refusal says what is wrong and where it is written.
 
+local core = require "smtptest.core.line"
+
 local path = {}
 
 local Path = { __name = "smtptest.path" }
@@ -132,11 +134,6 @@ end
 
 local WORD = { mail = "FROM", rcpt = "TO" }
 
-local COMMON = {
-	mail = "^[Ff][Rr][Oo][Mm]:<(%w[%w.]*@%w[%w.-]*%w)>$",
-	rcpt = "^[Tt][Oo]:<(%w[%w.]*@%w[%w.-]*%w)>$",
-}
-
 --- Reads the argument of MAIL or RCPT.
 -- @param kind      "mail" or "rcpt"
 -- @param argument  what follows the verb: "FROM:<a@b> SIZE=100"
@@ -144,11 +141,9 @@ local COMMON = {
 -- @return path: address, params (upper-case name -> value, or true for a bare name); or nil, code, text of the reply
 function path.parse(kind, argument, utf8ok)
 	-- Nearly all that ever come look so, and need no closer look.
-	local common = argument:match(COMMON[kind])
-	if common and #common <= 63 and not common:find("[.-][.@-]") then
-		return setmetatable({ address = common, params = {} }, Path)
-	end
 	local word = WORD[kind]
+	local common = core.mailbox(argument, word)
+	if common then return setmetatable({ address = common, params = {} }, Path) end
 	local rest = argument:match("^(%a+):") and argument:match("^%a+"):upper() == word and argument:sub(#word + 2)
 	if not rest then return refuse(501, ("5.5.4 %s:<address> expected"):format(word)) end
 	if rest:sub(1, 1) ~= "<" then

@@ -5,6 +5,7 @@
 
 local acceptor = require "smtptest.acceptor"
 local clients = require "smtptest.client"
+local core = require "smtptest.core.line"
 local path = require "smtptest.path"
 
 local receiver = {}
@@ -214,6 +215,15 @@ function lazy:data()
 	return self.chunked and self.raw or clients.unstuffed(self.raw)
 end
 
+-- Bytes of the message: without its end and, as long as nobody has asked for `data`, with the dots put before lines.
+function lazy:size()
+	if rawget(self, "data") then return #self.data end
+	if rawget(self, "raw") then return #self.raw - (self.chunked and 0 or 3) end
+	local size = self.chunked and 0 or -3
+	for _, part in ipairs(self.parts) do size = size + #part end
+	return size
+end
+
 -- RFC 3848, RFC 6531 section 4.3: what a Received field says behind "with".
 local function with(client, utf8)
 	if not client.esmtp then return "SMTP" end
@@ -396,21 +406,18 @@ local OWN = { EHLO = true, HELO = true, LHLO = true, MAIL = true, RCPT = true, D
 -- What may be said to a server that greeted with a refusal (RFC 5321 section 3.1).
 local ALWAYS = { EHLO = true, HELO = true, LHLO = true, QUIT = true }
 
-local function refuse_line(client, line)
-	if line:sub(-2) ~= "\r\n" then return refuse(client, 500, "5.5.2 a line ends with CR LF (RFC 5321 section 2.3.8)") end
-	return refuse(client, 500, "5.5.2 a command has no control characters")
-end
+local BAD = {
+	["end"] = "5.5.2 a line ends with CR LF (RFC 5321 section 2.3.8)",
+	control = "5.5.2 a command has no control characters",
+}
 
 local function execute(client, line)
-	if line:sub(-2) ~= "\r\n" or line:find("[%z\r]", 1) ~= #line - 1 then return refuse_line(client, line) end
-	local word, argument = line:match("^(%a+) ?(.*)\r\n$")
-	-- RFC 5321 section 4.1.1: blanks at the end are to be tolerated.
-	if argument and argument:find("[ \t]$") then argument = argument:match("^(.-)[ \t]+$") end
-	local verb = word and word:upper()
+	local verb, argument, why = core.command(line)
+	if why then return refuse(client, 500, BAD[why]) end
 	local fn = verbs[verb]
 	if client.unwelcome and not ALWAYS[verb] then return refuse(client, 503, "5.5.1 no service: QUIT") end
 	if not OWN[verb] and client.server.on.command then
-		if handled(client, "command", verb or line:sub(1, -3), argument or "") then return end
+		if handled(client, "command", verb or argument, verb and argument or "") then return end
 	end
 	if not fn then return refuse(client, 500, "5.5.1 unknown command") end
 	return fn(client, argument)

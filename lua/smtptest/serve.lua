@@ -108,7 +108,7 @@ end
 local TELL = {
 	message = function(event)
 		local message = event.message
-		return "message from <" .. message.from.address .. "> to " .. recipients(message) .. ": " .. #message.data
+		return "message from <" .. message.from.address .. "> to " .. recipients(message) .. ": " .. message.size
 			.. " bytes, " .. message.with .. (message.auth and " as " .. message.auth or "")
 			.. (message.file and ", " .. message.file or "")
 	end,
@@ -134,8 +134,7 @@ local function tell(event, client)
 		name = name_of(client.peer)
 		names[client] = name
 	end
-	if words:find("[%c\127-\255\\]") then words = core.escape(words) end
-	io.stdout:write(name .. ": " .. words .. "\n")       -- one write: standard output has no buffer
+	io.stdout:write(name .. ": " .. core.escape(words) .. "\n")          -- one write: standard output has no buffer
 end
 
 --- Binds, says where, lets a script see the server, and serves until an interrupt or the script's stop().

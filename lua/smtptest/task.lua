@@ -13,6 +13,7 @@ local task = {}
 
 local now = poll.now
 local running, isyieldable, yield = coroutine.running, coroutine.isyieldable, coroutine.yield
+local resume, status = coroutine.resume, coroutine.status
 local huge = math.huge
 local ready, timers = schedule.ready, schedule.timers
 local soon, soon_all, after = schedule.soon, schedule.soon_all, schedule.after
@@ -63,22 +64,21 @@ local function finish(self, ok, ...)
 end
 
 local function resumed(self, ok, token, ...)
-	if coroutine.status(self.thread) == "dead" then
+	if ok and token == TOKEN then return end         -- it waits again
+	if status(self.thread) == "dead" then
 		if not ok then return finish(self, false, token) end
 		return finish(self, token, ...)          -- xpcall's own results
 	end
-	if token ~= TOKEN then
-		tasks[self.thread] = nil
-		coroutine.close(self.thread)
-		finish(self, false, "a task must not call coroutine.yield: use smtptest.task.sleep")
-	end
+	tasks[self.thread] = nil
+	coroutine.close(self.thread)
+	finish(self, false, "a task must not call coroutine.yield: use smtptest.task.sleep")
 end
 
 local function wake(waiter, value, message, code)
 	waiter.turn = waiter.turn + 1
 	waiter.waits = nil
 	if waiter.thread then
-		return resumed(waiter, coroutine.resume(waiter.thread, value, message, code))
+		return resumed(waiter, resume(waiter.thread, value, message, code))
 	end
 	waiter.woken, waiter.value, waiter.message, waiter.code = true, value, message, code
 end
@@ -124,7 +124,12 @@ local function wait(self, side, deadline, mode)
 	if deadline < source.earliest then source.earliest = deadline end
 	if self.rearm then want(self) end
 	waiter.source, waiter.side = self, side
-	local ok, message, code = block(waiter, self.listening and "accept" or mode == "r" and "reading" or "writing")
+	local ok, message, code
+	if waiter.thread then
+		ok, message, code = yield(TOKEN)
+	else
+		ok, message, code = block(waiter)
+	end
 	if self[side] == waiter then self[side] = nil end
 	waiter.source = nil
 	return ok, message, code
@@ -242,11 +247,16 @@ function turn_loop(limit)
 	return true
 end
 
+local function doing(self)
+	local what = self.source
+	return what and (what.listening and "accept" or self.side == "reader" and "reading" or "writing")
+end
+
 --- What every task waits for, in one line: the text of DEADLOCK.
 function task.report()
 	local waits = {}
 	for _, self in pairs(tasks) do
-		waits[#waits + 1] = ("%s waits for %s"):format(self.name, self.waits or "its turn")
+		waits[#waits + 1] = ("%s waits for %s"):format(self.name, self.waits or doing(self) or "its turn")
 	end
 	table.sort(waits)
 	return "nothing can happen any more: " .. (waits[1] and table.concat(waits, "; ") or "no task is left")

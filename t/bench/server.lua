@@ -34,8 +34,12 @@ local tool = ("MAIL_CONFIG=%s/bench/postfix %s /usr/sbin/"):format(build, postfi
 
 local function start_ours()
 	local log = build .. "/bench/serve.log"
+	os.remove(log)
 	local pid = start(("exec %s/smtptest --serve -p 0 </dev/null >%s 2>&1"):format(build, log))
-	local port = eventually("the server", function() return read(log):match "listening on 127.0.0.1:(%d+)" end)
+	local port = eventually("the server", function()
+		local file <close> = io.open(log)
+		return file and file:read "a":match "listening on 127.0.0.1:(%d+)"
+	end)
 	return pid, port
 end
 
