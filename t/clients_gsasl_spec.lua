@@ -9,14 +9,13 @@ describe("gsasl", function()
 	local why = guest.missing("gsasl", "the package gsasl")
 	if why then return pending("delivers mail: " .. why) end
 
-	local ENVELOPE = { ("MAIL FROM:<%s>\r\n"):format(guest.FROM), ("RCPT TO:<%s>\r\n"):format(guest.TO), "DATA\r\n" }
-	local DATA = guest.letter:gsub("%f[^\n\0]%.", "..") .. ".\r\n"
+	local MAIL, RCPT, DATA, LETTER = table.unpack(guest.commands)
 
 	-- It polls a standard input that it reads through a buffer: what is in there would wait for more.
 	local PROGRAM = "stdbuf"
 
 	-- What is typed after the login. It says QUIT by itself.
-	local function stdin() return { table.concat(ENVELOPE), DATA } end
+	local function stdin() return guest.commands end
 
 	local function words(port, way, mechanism, password, protection)
 		local list = { "-i0", "gsasl", "--smtp", "--connect=localhost:" .. port, "--mechanism=" .. mechanism, "--quiet",
@@ -67,8 +66,8 @@ describe("gsasl", function()
 		end
 		guest.beside({}, function(self)
 			local result = guest.run(PROGRAM, words(self.port, "none", "DIGEST-MD5", "secret", "qop-int"), {
-				stdin = { wait "\n235 ", "EHLO client.test\r\n", wait "\n235 .*\n250 AUTH", ENVELOPE[1], wait "250 2%.1%.0",
-					ENVELOPE[2], wait "250 2%.1%.5", ENVELOPE[3], wait "354 ", DATA, wait "accepted" },
+				stdin = { wait "\n235 ", "EHLO client.test\r\n", wait "\n235 .*\n250 AUTH", MAIL, wait "250 2%.1%.0",
+					RCPT, wait "250 2%.1%.5", DATA, wait "354 ", LETTER, wait "accepted" },
 				on_output = function(text)
 					output = text
 					if changed then changed:set(true) end

@@ -3,7 +3,6 @@
 local run = require "support.run"
 local serve = require "support.serve"
 local smtptest = require "smtptest"
-local task = require "smtptest.task"
 
 local LIMIT = 20
 
