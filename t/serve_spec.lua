@@ -1,34 +1,10 @@
 -- The built program as a server.
 
 local run = require "support.run"
+local serve = require "support.serve"
 local smtptest = require "smtptest"
-local task = require "smtptest.task"
 
 local LIMIT = 20
-
--- Runs `smtptest --serve …` and body(port, child, output) beside it; then interrupts it.
--- @param options  signal (default INT), env, on_exit (true: it ends by itself)
--- @return result of run.command
-local function serve(argv, body, options)
-	options = options or {}
-	local ready = task.promise()
-	local text = ""
-	local function output() return text end
-	return run.command({ "--serve", table.unpack(argv) }, {
-		env = options.env,
-		on_output = function(all)
-			text = all
-			local where = all:match("listening on (%C+)\n")
-			if where then ready:set(where) end
-		end,
-		stdin = { function(child)
-			local where = assert(ready:wait(LIMIT), "it does not listen")
-			local ok, err = pcall(body, tonumber(where:match(":(%d+)$")) or where, child, output)
-			if not ok or not options.on_exit then child:kill(options.signal or "INT") end
-			if not ok then error(err, 0) end
-		end },
-	})
-end
 
 local function open(port, plan)
 	local all = { host = "localhost", family = "inet", port = port, timeout = LIMIT }

@@ -9,9 +9,10 @@ local acceptor = {}
 -- RFC 4954 section 4 asks for 12288; passwords may be longer here.
 local LONGEST = 1 << 20
 
--- The binding that a SCRAM client's first message names, or the one that fits the version of TLS.
-local function binding_of(client, initial)
-	if not client.tls then return nil end
+-- The binding that a SCRAM client's first message names, or the one that fits the version of TLS. GSSAPI has none (RFC
+-- 4752 section 3.2): the Cyrus library would bind to it all the same, and refuse who binds to another.
+local function binding_of(client, mechanism, initial)
+	if not client.tls or mechanism and mechanism:find "^GSS" then return nil end
 	local kind = initial and initial:match("^p=([%w-]+),")
 	local known = kind == "tls-unique" or kind == "tls-exporter" or kind == "tls-server-end-point"
 	local bytes, name = client.tls:channel_binding(known and kind or nil)
@@ -25,7 +26,7 @@ local function external_name(client)
 	return leaf and (leaf.subject_cn or leaf.subject) or nil
 end
 
-local function conn_of(client, initial)
+local function conn_of(client, mechanism, initial)
 	local plan = client.server.plan.sasl
 	local mechanisms = plan.mechanisms
 	if type(mechanisms) == "table" then mechanisms = table.concat(mechanisms, " ") end
@@ -40,7 +41,7 @@ local function conn_of(client, initial)
 		maxssf = plan.maxssf or 256,
 		external_ssf = client.tls and client.tls.bits or 0,
 		external_name = external_name(client),
-		binding = binding_of(client, initial),
+		binding = binding_of(client, mechanism, initial),
 	}
 end
 
@@ -148,7 +149,7 @@ function acceptor.accept(client, argument)
 	end
 	client.trying = name
 	local conn
-	conn, message, code = conn_of(client, initial)
+	conn, message, code = conn_of(client, name, initial)
 	if not conn then return refuse(client, 454, "4.7.0 authentication is not available now", message, code) end
 	local ok, challenge, done = conn:start(name, initial)
 	while ok and not done do

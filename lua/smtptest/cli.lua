@@ -246,7 +246,7 @@ local function session(plan, mode, program)
 	if ok then
 		status = status_of_result(result)
 	else
-		status = status_of_error(result, default and not plan.strict and FAILURE or nil)
+		status = status_of_error(result, default and not mode.serve and not plan.strict and FAILURE or nil)
 	end
 	return flush(status)
 end

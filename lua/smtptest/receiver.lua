@@ -76,7 +76,8 @@ local function hello(verb)
 		end
 		local name = argument:match("^(%S+)$")
 		if not name then return refuse(client, 501, ("5.5.4 %s wants one name"):format(verb)) end
-		if not path.is_domain((name:gsub("_", "-"))) then
+		-- Which is in ASCII before anything is agreed on (RFC 6531 section 3.7.1).
+		if name:find("[\128-\255]") or not path.is_domain((name:gsub("_", "-"))) then
 			return refuse(client, 501, "5.5.4 neither a domain nor an address literal")
 		end
 		if client.unwelcome then return refuse(client, 503, "5.5.1 no service: QUIT") end
