@@ -3,6 +3,8 @@
 local run = require "support.run"
 local saslserver = require "support.saslserver"
 local shell = require "support.shell"
+local smtptest = require "smtptest"
+local task = require "smtptest.task"
 
 -- The indented blocks of README.md, without their indent, each a list of lines.
 local function blocks()
@@ -79,6 +81,66 @@ describe("the README's", function()
 		end)
 	end
 
+	-- A command whose server is ours; `client` is what is done beside it. Gives what it printed.
+	local function serving(command, client)
+		local ready = task.promise()
+		local text = ""
+		local folder = run.scratch "readme-serve"
+		os.execute(("mkdir -p '%s'"):format(folder))
+		-- The port of the document may be taken.
+		local changed = command:gsub("^smtptest", "exec '" .. run.absolute .. "'"):gsub("%-p 2525", "-p 0")
+		local result = run.command({ "-c", ("cd '%s' && %s"):format(folder, changed) }, { program = "sh",
+			on_output = function(all)
+				text = all
+				local port = all:match "listening on 127.0.0.1:(%d+)\n"
+				if port then ready:set(tonumber(port)) end
+			end,
+			stdin = { function(child)
+				local port = ready:wait(20)
+				local ok, err = pcall(client, port, folder)
+				child:kill "INT"
+				if not ok then error(err, 0) end
+			end } })
+		assert.equal(0, result.status, result.err)
+		return text
+	end
+
+	local function send(port, plan)
+		local all = { host = "localhost", family = "inet", port = port, timeout = 20 }
+		for name, value in pairs(plan or {}) do all[name] = value end
+		local s <close> = smtptest.open(all)
+		s:mail("a@x.test"):expect(250)
+		local first = s:rcpt "b@y.test"
+		if first.code ~= 250 then s:rcpt("b@y.test"):expect(250) end
+		s:data("x\r\n"):expect(250)
+		return first
+	end
+
+	it("server keeps mail, and knows alice", function()
+		local out = serving(table.concat(block "^smtptest %-%-serve .*%-%-save", "\n"), function(port, folder)
+			send(port)
+			send(port, { tls = "starttls", authname = "alice", password = "wonderland" })
+			local files <close> = io.popen(("ls '%s/mail'"):format(folder))
+			assert.equal(2, select(2, files:read "a":gsub("%.eml\n", "")))
+		end)
+		assert.matches("ESMTPSA as alice", out, 1, true)
+	end)
+
+	it("faults are there when a script asks for them", function()
+		local command = table.concat(block "^smtptest %-%-serve .*%-e '", "\n"):gsub("delay%(5%)", "delay(0.1)")
+		serving(command, function(port)
+			assert.equal(451, send(port).code)
+			assert.equal(250, send(port).code)
+		end)
+	end)
+
+	it("server in a test gets what the client sends", function()
+		local chunk = table.concat(block "^local server <close>", "\n"):gsub("your%-client %-%-port %%d &",
+			(("%s --from=a@x.test --to=b@y.test --data='Subject: hello' -t '' -m PLAIN -a alice -w wonderland -p %%d "
+			.. "localhost >/dev/null 2>&1 &"):format(run.absolute):gsub("%%", "%%%%")))
+		assert(load(chunk))()
+	end)
+
 	it("flags are all options", function()
 		local options = require "smtptest.options"
 		local known = {}
@@ -88,12 +150,28 @@ describe("the README's", function()
 		end
 		local n = 0
 		for line in io.lines "README.md" do
-			for word in (line:match "^| (`.-) |" or ""):gmatch "`(%-[%w-]+)" do
+			for word in (line:match "^| (`%-.-) |" or ""):gmatch "`(%-[%w-]+)" do
 				n = n + 1
 				assert.is_true(known[word] == true, word)
 			end
 		end
 		assert.is_true(n > 15)
+	end)
+
+	it("words for users of other tools are options", function()
+		local options = require "smtptest.options"
+		local n = 0
+		for line in io.lines "README.md" do
+			local command = line:match "^| .* | `(smtptest.-)` |$"
+			if command then
+				n = n + 1
+				local words = {}
+				for word in command:gsub("…", ""):gsub(" </dev/null", ""):gmatch "%S+" do words[#words + 1] = word:gsub('""', "") end
+				local plan, message = options.parse { [0] = table.remove(words, 1), table.unpack(words) }
+				assert.is_table(plan, message)
+			end
+		end
+		assert.is_true(n > 5)
 	end)
 
 	it("targets are those of the Makefile", function()
