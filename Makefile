@@ -21,7 +21,8 @@ BUILD_PACKAGES := gcc libc6-dev make binutils pkg-config lua5.4 liblua5.4-dev \
 	libsasl2-dev libssl-dev
 CHECK_PACKAGES := lua-busted openssl libsasl2-modules libsasl2-modules-otp \
 	libsasl2-modules-gssapi-mit swaks libnet-ssleay-perl libauthen-sasl-perl \
-	libdigest-hmac-perl curl gsasl msmtp lua-check cppcheck clang valgrind mandoc
+	libdigest-hmac-perl curl gsasl msmtp procps netbase lua-check cppcheck clang \
+	valgrind mandoc
 
 # The library: one noun a file.
 LIB_SRC := fail.c object.c address.c socket.c socketoption.c thread.c resolve.c \
