@@ -110,7 +110,7 @@ local function bind(plan)
 	end
 	local list, message, code = wire.resolve({ host = plan.host, service = tostring(plan.port), family = plan.family,
 		passive = true })
-	if not list then raise("listen", ("%s: %s"):format(plan.host, message), code) end
+	if not list then raise("listen", ("%s:%s: %s"):format(plan.host, plan.port, message), code) end
 	local listener
 	for _, address in ipairs(list) do
 		listener, message, code = wire.listen(address, { backlog = plan.backlog or 1024 })
