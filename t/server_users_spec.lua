@@ -1,6 +1,7 @@
 -- Users belong to a server: two of one process give alice different passwords, and each takes only its own.
 
 local guest = require "support.guest"
+local run = require "support.run"
 local smtptest = require "smtptest"
 local task = require "smtptest.task"
 
@@ -14,6 +15,12 @@ local MECHANISMS = { "PLAIN", "LOGIN", "CRAM-MD5", "DIGEST-MD5", "SCRAM-SHA-1", 
 	"SCRAM-SHA-384", "SCRAM-SHA-512", "NTLM", "OTP" }
 local PLUS = { "SCRAM-SHA-1-PLUS", "SCRAM-SHA-224-PLUS", "SCRAM-SHA-256-PLUS", "SCRAM-SHA-384-PLUS",
 	"SCRAM-SHA-512-PLUS" }
+
+-- Each SCRAM asks for memory a thousand times over, which a sanitizer makes slow.
+if (os.getenv "SAN" or "") ~= "" then
+	MECHANISMS = { "PLAIN", "LOGIN", "CRAM-MD5", "DIGEST-MD5", "SCRAM-SHA-256", "NTLM", "OTP" }
+	PLUS = { "SCRAM-SHA-256-PLUS" }
+end
 
 local PASSWORDS = { "the first of alice", "the second of alice" }
 
@@ -92,6 +99,36 @@ describe("two servers of a process", function()
 			end)
 		end)
 	end
+end)
+
+describe("DIGEST-MD5's fast reauthentication", function()
+	-- In a process of its own: the Cyrus library keeps what it needs for it in one place for all servers.
+	it("lets nobody into the other server of a process", function()
+		local result = run.command { "-e", [[
+			local smtptest = require "smtptest"
+			local function start(password)
+				return smtptest.listen { sasl = { users = { alice = password }, options = { reauth_timeout = "10" } } }:start()
+			end
+			local first, second = start "one", start "two"
+			local function try(server, password)
+				local s <close> = smtptest.open { host = "localhost", family = "inet", port = server.port, auth = false,
+					reauth = true }
+				local steps = 0
+				s:on(function(event) if event.direction == "send" then steps = steps + 1 end end)
+				local reply = s:auth { mechanism = "DIGEST-MD5", authname = "alice", password = password }
+				print(steps, reply.code)
+			end
+			try(first, "one")
+			try(first, "one")
+			try(second, "one")
+			try(second, "two")
+			try(second, "two")
+			try(first, "two")
+			try(first, "one")
+		]] }
+		assert.equal("", result.err)
+		assert.equal("3 235\n2 235\n2 535\n3 235\n2 235\n2 535\n3 235\n", (result.out:gsub("\t", " ")))
+	end)
 end)
 
 describe("two servers and the classic program", function()

@@ -37,7 +37,7 @@ end
 -- @param transport  connected
 -- @param peer       its address: family, host, port
 -- @return client: server, transport, peer; helo (the name after EHLO), esmtp (it said EHLO or LHLO), protocol ("smtp"
---   "lmtp"), tls (as Session.tls), authname username mechanism ssf
+--   "lmtp"), tls (as Session.tls), authname username mechanism ssf; deaf (true: it did not take what we said)
 function client.new(server, transport, peer)
 	return setmetatable({
 		server = server, transport = transport, peer = peer, protocol = server.protocol,
@@ -67,6 +67,7 @@ local function put(self, bytes)
 		ok, message, code = self.transport:write(bytes, self.timeout)
 	end
 	if ok then return true end
+	self.deaf = true
 	return failed(self, message, code)
 end
 

@@ -393,7 +393,7 @@ end
 
 --- The connection has failed: says so where it can, and ends.
 function receiver.lost(client, message, code)
-	if code == "TIMEOUT" then
+	if code == "TIMEOUT" and not client.deaf then
 		client.ended = nil
 		client:answer(421, "4.4.2 timed out")
 		client:flush()
