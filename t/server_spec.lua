@@ -128,6 +128,21 @@ describe("a message", function()
 		end)
 	end)
 
+	it("may come in thousands of pieces, and is kept in few", function()
+		session_with({}, function(s, self)
+			local n = 5000
+			s:mail("a@client.test")
+			s:rcpt("b@server.test")
+			for i = 1, n do s:send(("BDAT 1%s\r\n%s"):format(i == n and " LAST" or "", string.char(97 + i % 26))) end
+			for _ = 1, n do s:reply():expect(250) end
+			local message = self.messages[1]
+			assert.is_true(#message.parts <= 1001)
+			assert.equal(n, message.size)
+			assert.equal("bcd", message.data:sub(1, 3))
+			assert.equal(n, #message.data)
+		end)
+	end)
+
 	it("comes in chunks, unchanged (RFC 3030)", function()
 		session_with({}, function(s, self)
 			s:mail("a@client.test", { BODY = "8BITMIME", SIZE = 12 }):expect(250)

@@ -188,6 +188,19 @@ function Client:line(seconds)
 	return self.last
 end
 
+-- How many pieces a message may lie in: a client that sends it byte by byte must not cost a string for each.
+local PIECES = 1000
+
+--- Adds bytes to a list of pieces.
+function client.add(parts, bytes)
+	if #parts >= PIECES then
+		local whole = table.concat(parts)
+		for i = #parts, 2, -1 do parts[i] = nil end
+		parts[1] = whole
+	end
+	parts[#parts + 1] = bytes
+end
+
 --- Reads a message up to and with its end, CR LF "." CR LF and nothing else (RFC 5321 section 4.1.1.4), in memory
 -- bounded by `limit`.
 -- @param limit  bytes; of a longer message nothing is kept
@@ -214,7 +227,7 @@ function Client:read_raw(limit)
 			end
 		end
 		size = size + #bytes
-		if size > limit then parts = {} else parts[#parts + 1] = bytes end
+		if size > limit then parts = {} else client.add(parts, bytes) end
 		if at then
 			if size <= limit then return parts end
 			return nil, ("a message of more than %d bytes"):format(limit), "TOOLONG"
@@ -235,7 +248,7 @@ function Client:read_bytes(size, keep)
 		bytes, message, code = self.transport:read(math.min(size, LARGE), self.timeout * 2)
 		if not bytes then return failed(self, message, code) end
 		size = size - #bytes
-		if keep then parts[#parts + 1] = bytes end
+		if keep then client.add(parts, bytes) end
 	end
 	return parts
 end

@@ -318,7 +318,7 @@ function verbs.BDAT(client, argument)
 	end
 	client.size = client.size + size
 	client.chunks = client.chunks or {}
-	table.move(parts, 1, #parts, #client.chunks + 1, client.chunks)
+	for _, part in ipairs(parts) do clients.add(client.chunks, part) end
 	if last == "LAST" then return deliver(client, client.chunks, true) end
 	client:answer(250, ("2.0.0 %d bytes"):format(size))
 end
