@@ -1,0 +1,135 @@
+-- The examples and Postfix.
+
+local daemon = require "support.daemon"
+local example = require "support.example"
+local postfix = require "support.postfix"
+local server = require "smtptest.server"
+
+local FROM, TO = "alice@peer.test", "bob@peer.test"
+
+describe("with Postfix, the example", function()
+	local why = daemon.missing "postfix"
+	if why then return pending("finds what is right and wrong: " .. why) end
+
+	-- One is strict about the ends of lines.
+	local lax, strict
+
+	setup(function()
+		lax = postfix.start { main = "smtpd_forbid_bare_newline = no\n" }
+		strict = postfix.start { main = "smtpd_forbid_bare_newline = yes\nsmtpd_forbid_bare_newline_exclusions =\n" }
+	end)
+
+	teardown(function()
+		lax:stop()
+		strict:stop()
+	end)
+
+	local function words(which, ...)
+		return { "-p", tostring(which.port), "-a", "alice", "-w", "secret", "--from=" .. FROM, "--to=" .. TO, "localhost",
+			... }
+	end
+
+	-- With the flags of a TLS connection.
+	local function under_tls(which, ...)
+		return { "-t", "", "--cafile=" .. which.certificate, table.unpack(words(which, ...)) }
+	end
+
+	it("message.lua sends a message", function()
+		local out = example.content("message", under_tls(lax))
+		assert.is_truthy(out:find "^250 2%.0%.0 Ok: queued as %w+\n$", out)
+		assert.is_truthy(lax:take "mail/box":find("\nSubject: Hello from smtptest\n", 1, true))
+	end)
+
+	it("message.lua ends with 5 and 6 where the password is wrong and where the sender is refused", function()
+		local out, err, status = example.run("message", { "-w", "wrong", "-a", "alice", "-p", tostring(lax.port), "localhost" })
+		assert.are.same({ "", 5 }, { out, status })
+		assert.is_truthy(err:find("AUTH refused: 535 5.7.8 ", 1, true), err)
+		out, err, status = example.run("message", { "-p", tostring(lax.port), "localhost" })
+		assert.are.same({ "", 6 }, { out, status })
+		assert.is_truthy(err:find("RCPT TO:<recipient@example.test>: expected 2xx, got 554 5.7.1 ", 1, true), err)
+	end)
+
+	it("rfc5321.lua finds nothing wrong", function()
+		local out = example.content("rfc5321", words(lax))
+		assert.are.equal(26, #example.lines(out, "ok"), out)
+		assert.is_truthy(out:find("^1%.%.26\nok 1 %- RFC 5321 2%.4: "), out)
+	end)
+
+	it("extensions.lua finds other codes for AUTH than RFC 4954 has", function()
+		local out = example.complains("extensions", words(lax))
+		assert.are.same({
+			"16 - RFC 4954 AUTH: a mechanism that nobody knows", "18 - RFC 4954 AUTH: what is not base64",
+		}, example.lines(out, "not ok"))
+		assert.are.equal(25, #example.lines(out, "ok"), out)
+		assert.is_truthy(out:find("ok 14 - RFC 3030 BINARYMIME: no DATA for it # SKIP not offered\n", 1, true), out)
+	end)
+
+	it("extensions.lua skips what is not offered again under TLS", function()
+		local out = example.complains("extensions", under_tls(lax))
+		assert.are.equal(2, #example.lines(out, "not ok"), out)
+		assert.is_nil(out:find("STARTTLS[^\n]*SKIP"), out)
+	end)
+
+	it("authmatrix.lua finds every mechanism to be right", function()
+		local out = example.content("authmatrix", words(lax))
+		local lines = example.lines(out, "ok")
+		assert.are.equal(5 * #postfix.mechanisms, #lines, out)
+		for _, mechanism in ipairs(postfix.mechanisms) do
+			assert.is_truthy(out:find(("\nok     %-20s canceled  501 "):format(mechanism), 1, true), out)
+			assert.is_truthy(out:find(("ok     %-20s good      235 "):format(mechanism), 1, true), out)
+		end
+	end)
+
+	it("authmatrix.lua tries what -m names, and complains of what is no password", function()
+		local out = example.complains("authmatrix", { "-p", tostring(lax.port), "-m", "PLAIN LOGIN", "-a", "alice", "-w", "wrong",
+			"localhost" })
+		assert.are.equal(2, #example.lines(out, "not ok"), out)
+		assert.are.equal(8, #example.lines(out, "ok"), out)
+	end)
+
+	it("injection.lua sees the injected command dropped", function()
+		assert.are.equal("dropped: NOOP under TLS got 250 2.0.0 Ok\n", example.content("injection", words(lax)))
+	end)
+
+	it("injection.lua sees one obeyed, by a server that keeps what came in clear", function()
+		local naive <close> = server.listen { tls = "starttls" }
+		naive:script(function(client)
+			client:reply(220, "naive ESMTP")
+			client:line()
+			client:reply(250, "naive\nSTARTTLS")
+			client:line()
+			client:reply(220, "go ahead")
+			if not client:starttls() then return end
+			client.transport:unread(client.leftover)
+			while true do
+				local line = client:line()
+				if not line then return end
+				client:reply(line == "NOOP" and 250 or 500, line)
+			end
+		end)
+		naive:start()
+		assert.are.equal("INJECTED: the first reply under TLS is 500 XINJECTED\n",
+			example.complains("injection", { "-p", tostring(naive.port), "127.0.0.1" }))
+	end)
+
+	-- The variants that were taken for the end of a message.
+	local function ends(out)
+		local found = {}
+		for _, line in ipairs(example.lines(out, "not ok")) do found[line:match "^(.-)%s+%d+: "] = true end
+		return found
+	end
+
+	it("smuggling.lua sees LF . LF end a message with smtpd_forbid_bare_newline=no", function()
+		local out = example.complains("smuggling", words(lax))
+		assert.is_truthy(out:find "^ok     \\r\\n%.\\r\\n +3: 250 ", out)
+		local found = ends(out)
+		for _, variant in ipairs { [[\n.\n]], [[\n.\r\n]], [[\r\n.\n]] } do assert.is_true(found[variant], out) end
+		assert.is_nil(found[ [[\r.\r]] ], out)
+	end)
+
+	it("smuggling.lua sees that it ends none with smtpd_forbid_bare_newline=yes", function()
+		local out = example.content("smuggling", words(strict))
+		assert.is_truthy(out:find "^ok     \\r\\n%.\\r\\n +3: 250 ", out)
+		assert.is_truthy(out:find "\nok     \\n%.\\n +1: 250 ", out)
+	end)
+end)
