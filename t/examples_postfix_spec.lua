@@ -3,6 +3,7 @@
 local daemon = require "support.daemon"
 local example = require "support.example"
 local postfix = require "support.postfix"
+local run = require "support.run"
 local server = require "smtptest.server"
 
 local FROM, TO = "alice@peer.test", "bob@peer.test"
@@ -13,10 +14,13 @@ describe("with Postfix, the example", function()
 
 	-- One is strict about the ends of lines.
 	local lax, strict
+	-- Where they relay to.
+	local behind = run.free_port()
 
 	setup(function()
-		lax = postfix.start { main = "smtpd_forbid_bare_newline = no\n" }
-		strict = postfix.start { main = "smtpd_forbid_bare_newline = yes\nsmtpd_forbid_bare_newline_exclusions =\n" }
+		local main = ("default_transport = smtp:[127.0.0.1]:%d\nsmtpd_forbid_bare_newline_exclusions =\n"):format(behind)
+		lax = postfix.start { main = main .. "smtpd_forbid_bare_newline = no" }
+		strict = postfix.start { main = main .. "smtpd_forbid_bare_newline = yes" }
 	end)
 
 	teardown(function()
@@ -131,5 +135,27 @@ describe("with Postfix, the example", function()
 		local out = example.content("smuggling", words(strict))
 		assert.is_truthy(out:find "^ok     \\r\\n%.\\r\\n +3: 250 ", out)
 		assert.is_truthy(out:find "\nok     \\n%.\\n +1: 250 ", out)
+	end)
+
+	-- What came of the variants, behind the relay: "ok" or "not ok", and what is told of them.
+	local function passed_on(which)
+		local found = {}
+		local out = example.run("smugglingout", { "-p", tostring(which.port), "-a", "alice", "-w", "secret", "--from=" .. FROM,
+			"--to=bob@behind.test", "localhost", "--", tostring(behind) })
+		for line in out:gmatch "[^\n]+" do
+			local verdict, variant, result = line:match "^(.-ok) +(%S+) +(.*)$"
+			found[variant] = verdict .. " " .. result
+		end
+		return found
+	end
+
+	it("smugglingout.lua shows what is passed on: no end, but where smtpd_forbid_bare_newline=no has seen one", function()
+		local found = passed_on(lax)
+		assert.are.equal("not ok an end: the rest did not come", found[ [[\n.\n]] ])
+		assert.are.equal([[ok .\r\n]], found[ [[\r.\r\n]] ])
+		assert.are.equal([[not ok \r\n\0.\r\n]], found[ [[\r\n\0.\r\n]] ])
+		found = passed_on(strict)
+		assert.are.equal([[ok \r\n]], found[ [[\n.\n]] ])
+		assert.are.equal([[not ok \r\n\0.\r\n]], found[ [[\r\n\0.\r\n]] ])
 	end)
 end)
