@@ -3,7 +3,9 @@
 local daemon = require "support.daemon"
 local dovecot = require "support.dovecot"
 local example = require "support.example"
+local run = require "support.run"
 local sink = require "support.sink"
+local smtptest = require "smtptest"
 
 describe("with Dovecot, the example", function()
 	local why = daemon.missing("dovecot", "postfix")
@@ -88,4 +90,50 @@ describe("with Dovecot, the example", function()
 			assert.are.same({ [[\n.\n]], [[\n.\r\n]], [[\r\n.\n]], [[\n\n.\n\n]], [[\r\0\n.\r\n]] }, found)
 		end)
 	end
+
+	it("pipelining.lua gets the same replies in every way by LMTP", function()
+		assert.are.equal(5, #example.lines(example.content("pipelining", by_lmtp()), "ok"))
+	end)
+
+	-- Dovecot 2.3 fails an assertion where DATA stands right behind a message that it relays.
+	it("pipelining.lua tells when the submission server dies", function()
+		local _, before = server:log():gsub("Panic: ", "")
+		local out = example.run("pipelining", words())
+		local _, after = server:log():gsub("Panic: ", "")
+		assert.are.equal(after - before, #example.lines(out, "not ok"), out)
+		assert.is_truthy(out:find("^ok     command by command "), out)
+	end)
+
+	it("limits.lua finds a limit of lines and of errors", function()
+		local out = example.content("limits", by_lmtp())
+		assert.is_truthy(out:find("ok     a command line of 8192 octets: 500 5.5.2 Line too long\n", 1, true), out)
+		assert.is_truthy(out:find("ok     11 errors: 421 4.7.0 mail.peer.test Too many invalid commands.\n", 1, true), out)
+	end)
+
+	for name, of in pairs { ["the submission server"] = words, ["the LMTP server"] = by_lmtp } do
+		it("bdat.lua finds nothing wrong, with " .. name, function()
+			assert.are.equal(10, #example.lines(example.content("bdat", of()), "ok"))
+		end)
+	end
+
+	it("nodes.lua delivers to Dovecot and to servers of ours at the same time", function()
+		local ours <close> = smtptest.listen { protocol = "lmtp" }
+		local full <close> = smtptest.listen { protocol = "lmtp", on = { data = function() return 452, "4.3.1 full" end } }
+		ours:start()
+		full:start()
+		local nodes = { "localhost:" .. server.lmtp, "127.0.0.1:" .. ours.port }
+		local words_of = by_lmtp("--", table.unpack(nodes))
+		table.insert(words_of, 1, "--to=carol@peer.test")
+		local out = example.content("nodes", words_of)
+		assert.are.equal(4, #example.lines(out, "ok"), out)
+		assert.are.equal(1, #ours.messages)
+		table.insert(words_of, "127.0.0.1:" .. full.port)
+		table.insert(words_of, "127.0.0.1:" .. run.closed_port())
+		out = example.complains("nodes", words_of)
+		assert.are.equal(4, #example.lines(out, "ok"), out)
+		local wrong = example.lines(out, "not ok")
+		assert.are.equal(3, #wrong, out)
+		assert.is_truthy(wrong[1]:find "^127%S+ +carol@peer%.test +452 4%.3%.1 full$", out)
+		assert.is_truthy(wrong[3]:find "^127%S+ +%- +connect: Connection refused$", out)
+	end)
 end)

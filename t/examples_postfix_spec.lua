@@ -158,4 +158,51 @@ describe("with Postfix, the example", function()
 		assert.are.equal([[ok \r\n]], found[ [[\n.\n]] ])
 		assert.are.equal([[not ok \r\n\0.\r\n]], found[ [[\r\n\0.\r\n]] ])
 	end)
+
+	it("pipelining.lua gets the same replies in every way", function()
+		for _, flags in ipairs { words(lax), under_tls(lax) } do
+			local lines = example.lines(example.content("pipelining", flags), "ok")
+			assert.are.equal(5, #lines)
+			for _, line in ipairs(lines) do
+				assert.is_truthy(line:find(" 250/2.0.0 503/5.5.1 555/5.5.4 250/2.1.0 503/5.5.1 250/2.1.5 501/5.1.3 354/- 250/2.0.0 ",
+					1, true), line)
+			end
+		end
+	end)
+
+	it("limits.lua finds those of the configuration", function()
+		local out = example.content("limits", words(lax))
+		for _, wanted in ipairs {
+			"ok     1000 recipients, then: 452 4.5.3 Error: too many recipients\n",
+			"ok     a message of 10240000 octets: 250 2.1.0 Ok\n",
+			"ok     one octet more: 552 5.3.4 Message size exceeds fixed limit\n",
+			"ok     21 errors: 421 4.7.0 mail.peer.test Error: too many errors\n",
+		} do
+			assert.is_truthy(out:find(wanted, 1, true), out)
+		end
+	end)
+
+	it("bdat.lua finds nothing wrong", function()
+		assert.are.equal(10, #example.lines(example.content("bdat", words(lax)), "ok"))
+	end)
+
+	it("certificates.lua believes what --cafile has, and says what is wrong otherwise", function()
+		local place = "localhost:" .. lax.port
+		local out = example.content("certificates", { "--cafile=" .. lax.certificate, "--", place, "127.0.0.1:" .. lax.port })
+		assert.is_truthy(out:find("^ok     " .. place .. ": %d+ days left, EC P%-256, TLSv1%.3\n       names: DNS:localhost, "), out)
+		out = example.complains("certificates", { "--", place, "localhost:" .. run.closed_port() })
+		assert.is_truthy(out:find("\n       not believed: self-signed certificate (/CN=localhost)\nnot ok localhost:", 1, true), out)
+		assert.is_truthy(out:find(": connect: Connection refused\n", 1, true), out)
+	end)
+
+	it("certificates.lua does not believe another name, or one that has expired", function()
+		local fault = require "smtptest.fault"
+		for kind, words_for in pairs { expired = "certificate has expired", ["wrong-name"] = "hostname mismatch" } do
+			local fields = fault.certificate(kind)
+			local theirs <close> = server.listen { tls = "implicit", cert = fields.cert, key = fields.key }
+			theirs:start()
+			local out = example.complains("certificates", { "--", ("localhost:%d/implicit"):format(theirs.port) })
+			assert.is_truthy(out:find("not believed: " .. words_for, 1, true), out)
+		end
+	end)
 end)

@@ -48,4 +48,18 @@ describe("with Sendmail, the example", function()
 		local out = example.content("smuggling", words())
 		assert.is_truthy(out:find("ok     \\n.\\n                1: 421 4.5.0 Bare linefeed (LF) not allowed\n", 1, true), out)
 	end)
+
+	it("pipelining.lua gets the same replies in every way, inside a layer of SASL, too", function()
+		assert.are.equal(5, #example.lines(example.content("pipelining", words()), "ok"))
+		assert.are.equal(5, #example.lines(example.content("pipelining", { "-m", "DIGEST-MD5", table.unpack(words()) }), "ok"))
+	end)
+
+	it("limits.lua is told that a long line is an attack", function()
+		local out = example.content("limits", words())
+		assert.is_truthy(out:find("ok     a command line of 4096 octets: 421 4.7.0 mail.peer.test Command too long, ", 1, true), out)
+	end)
+
+	it("bdat.lua does not find CHUNKING", function()
+		assert.are.equal("CHUNKING is not offered\n", example.complains("bdat", words()))
+	end)
 end)

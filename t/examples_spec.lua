@@ -14,8 +14,8 @@ local function list(command)
 	return names
 end
 
--- Those that bring their own server, or are one.
-local ALONE = { injectedreply = true, badserver = true, certificates = true, nodes = true }
+-- Those that do not begin with a connection to the host.
+local ALONE = { injectedreply = true, badserver = true, certificates = true, nodes = true, smugglingout = true }
 
 describe("an example", function()
 	local specs = {}
