@@ -8,17 +8,21 @@ local proxy = require "smtptest.proxy"
 local smtp = require "smtptest.smtp"
 local task = require "smtptest.task"
 local auth = require "smtptest.auth"
+local content = require "smtptest.content"
+local envelope = require "smtptest.envelope"
 local interact = require "smtptest.interact"
+local pipeline = require "smtptest.pipeline"
 local tls = require "smtptest.tls"
 local transcript = require "smtptest.transcript"
 local transport = require "smtptest.transport"
+local xclient = require "smtptest.xclient"
 
 local session = {}
 
 local Session = { __name = "smtptest.session" }
 Session.__index = Session
 
-for _, part in ipairs { smtp, auth, interact } do
+for _, part in ipairs { smtp, xclient, content, pipeline, auth, interact } do
 	for name, method in pairs(part.methods) do Session[name] = method end
 end
 
@@ -28,6 +32,7 @@ Observer.__index = Observer
 
 function Observer:sent(bytes)
 	local from, to = self.tracker:sent(bytes)
+	if self.envelope then self.envelope:sent(bytes) end
 	self.transcript:add("C", bytes, from and { from, to })
 	self.shown = from and transcript.masked(bytes, { from, to })
 	return from, to
@@ -42,9 +47,10 @@ end
 local function new(a_transport, plan)
 	local kept = transcript.new()
 	local observer = setmetatable({ tracker = transcript.tracker(), transcript = kept }, Observer)
+	observer.envelope = plan.protocol == "lmtp" and envelope.new() or nil
 	a_transport.observer = observer
 	local self = setmetatable({
-		transport = a_transport, plan = plan, observer = observer, transcript = kept,
+		transport = a_transport, plan = plan, observer = observer, transcript = kept, envelope = observer.envelope,
 		capabilities = {}, recipients = {}, authenticated = false, ssf = 0,
 		host = a_transport.wire.host or plan.host,
 		port = a_transport.wire.peer and a_transport.wire.peer.port or tonumber(plan.port) or 0,
@@ -150,6 +156,7 @@ function Session:handshake(fields)
 		self:fail("TLS handshake", why, symbol, { leftover = dropped, problems = machine:problems() })
 	end
 	self.capabilities = {}
+	if self.envelope then self.envelope:restart() end
 	self.tls = tls.info(machine, plan, leftover)
 	if leftover ~= "" then self.transport:note("leftover", { bytes = leftover }) end
 	self.transport:note("tls", { tls = self.tls })

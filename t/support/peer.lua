@@ -174,6 +174,29 @@ function peer.pair(plan, kind)
 	return session.wrap(mine, laid({ timeout = LIMIT }, plan)), theirs
 end
 
+--- What a server sees when body(session) runs and every line is answered with 250.
+function peer.seen(body, plan)
+	local mine, other = peer.pair(plan)
+	local server = task.spawn(function()
+		while other:line() do other:write "250 ok\r\n" end
+	end)
+	local bytes = {}
+	mine:on(function(e) if e.direction == "send" then bytes[#bytes + 1] = e.bytes end end)
+	body(mine)
+	mine:close()
+	server:join(20)
+	other:close()
+	return table.concat(bytes)
+end
+
+--- What fn raises, as text: the misuse of the script's author.
+function peer.complaint(fn, ...)
+	local ok, message = pcall(fn, ...)
+	assert(not ok, "nothing was raised")
+	assert(type(message) == "string", message)
+	return message
+end
+
 --- What fn raises, which must be the error object of a session with that code.
 function peer.failure(code, fn, ...)
 	local ok, err = pcall(fn, ...)
