@@ -11,8 +11,14 @@ describe("Postfix", function()
 	local FROM, TO = "alice@peer.test", "bob@peer.test"
 	local server
 
+	-- Everybody may send to peer.test.
+	local RELAY = [[
+inet_protocols = all
+smtpd_relay_restrictions = reject_unauth_destination
+]]
+
 	local function start(main)
-		return function() server = postfix.start { main = "smtpd_delay_reject = no\n" .. main } end
+		return function() server = postfix.start { main = RELAY .. main } end
 	end
 
 	local function stop() server:stop() end
@@ -40,7 +46,7 @@ describe("Postfix", function()
 	end
 
 	describe("told by XCLIENT", function()
-		setup(start "smtpd_authorized_xclient_hosts = 127.0.0.1\nsmtpd_relay_restrictions = permit")
+		setup(start "smtpd_authorized_xclient_hosts = 127.0.0.1")
 		teardown(stop)
 
 		it("names the other client in Received and in its log", function()
@@ -48,7 +54,7 @@ describe("Postfix", function()
 			s:ehlo():expect(250)
 			assert.same({ "NAME", "ADDR", "PROTO", "HELO", "REVERSE_NAME", "PORT", "LOGIN", "DESTADDR", "DESTPORT" },
 				s.capabilities.XCLIENT)
-			s:xclient { NAME = "spike.test", ADDR = "192.0.2.77", PORT = 4242, HELO = "first.test", PROTO = "SMTP" }:expect(220)
+			s:xclient({ NAME = "spike.test", ADDR = "192.0.2.77", PORT = 4242, HELO = "first.test", PROTO = "SMTP" }):expect(220)
 			assert.same({}, s.capabilities)
 			assert.equal("220", s.greeting.raw:sub(1, 3))
 			s:ehlo "second.test":expect(250)
@@ -97,7 +103,7 @@ describe("Postfix", function()
 	end)
 
 	describe("told by XFORWARD", function()
-		setup(start "smtpd_authorized_xforward_hosts = 127.0.0.1\nsmtpd_relay_restrictions = permit")
+		setup(start "smtpd_authorized_xforward_hosts = 127.0.0.1")
 		teardown(stop)
 
 		it("names the other client in its log", function()
@@ -121,7 +127,7 @@ describe("Postfix", function()
 	end)
 
 	describe("behind the PROXY protocol", function()
-		setup(start "smtpd_upstream_proxy_protocol = haproxy\nsmtpd_relay_restrictions = permit")
+		setup(start "smtpd_upstream_proxy_protocol = haproxy")
 		teardown(stop)
 
 		local HEADERS = {
@@ -129,8 +135,8 @@ describe("Postfix", function()
 			["version 1 with IPv6"] = { version = 1, source = "2001:db8::81" },
 			["version 2"] = { version = 2, source = { host = "192.0.2.82", port = 4242 } },
 			["version 2 with IPv6"] = { version = 2, source = "2001:db8::82" },
-			["version 2 with TLVs"] = { version = 2, source = "192.0.2.83", tlvs = { { type = "alpn", value = "smtp" }, "crc32c",
-				{ type = "ssl", value = { version = "TLSv1.3", cn = "x" } }, { type = 0xe0, value = "own" } } },
+			["version 2 with TLVs"] = { version = 2, source = "192.0.2.83", tlvs = {
+				{ type = "alpn", value = "smtp" }, "crc32c", { type = "ssl", value = { version = "TLSv1.3", cn = "x" } }, { type = 0xe0, value = "own" } } },
 		}
 		for name, header in pairs(HEADERS) do
 			it("believes a header of " .. name, function()

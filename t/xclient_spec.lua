@@ -56,6 +56,12 @@ for verb, code in pairs { xclient = 220, xforward = 250 } do
 				got = lines(function(s) return s[verb](s, { A = ("x"):rep(250), B = ("x"):rep(room - 250 + extra) }) end, code)
 				assert.equal(n, #got)
 			end
+			-- Name and address come last: with them the server may take away the right to say more.
+			got = lines(function(s)
+				return s[verb](s, { ADDR = "192.0.2.1", HELO = ("h"):rep(300), NAME = "x", PORT = ("1"):rep(200) })
+			end, code)
+			assert.same({ ("%s HELO=%s"):format(VERB, ("h"):rep(300)),
+				("%s PORT=%s ADDR=192.0.2.1 NAME=x"):format(VERB, ("1"):rep(200)) }, got)
 			-- What can't be split goes whole.
 			got = lines(function(s) return s[verb](s, { A = ("x"):rep(2000), B = "y" }) end, code)
 			assert.same({ VERB .. " A=" .. ("x"):rep(2000), VERB .. " B=y" }, got)

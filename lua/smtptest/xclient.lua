@@ -14,16 +14,34 @@ local function xtext(text)
 	return (text:gsub("[^!-*,-<>-~]", function(c) return ("+%02X"):format(c:byte()) end))
 end
 
+-- Whoever has become another client may not be allowed to say more: these go together, and last.
+local IDENTITY = { NAME = true, ADDR = true }
+
+-- What goes into one command at all costs is one member.
+local function groups_of(words)
+	local first, last = {}, {}
+	for _, word in ipairs(words) do
+		local list = IDENTITY[word:match("^%w*"):upper()] and last or first
+		list[#list + 1] = word
+	end
+	if #last > 0 then first[#first + 1] = table.concat(last, " ") end
+	return first
+end
+
 -- The command lines for attributes.
 local function lines_of(verb, attributes, level)
-	local lines = { verb }
-	for _, word in ipairs(smtp.parameters(attributes, xtext, level + 1)) do
-		local line = lines[#lines]
-		if line ~= verb and #line + 1 + #word > LONGEST then
-			line = verb
-			lines[#lines + 1] = line
+	local words = smtp.parameters(attributes, xtext, level + 1)
+	local lines = { #words > 0 and verb .. " " .. table.concat(words, " ") or verb }
+	if #lines[1] > LONGEST then
+		lines = { verb }
+		for _, word in ipairs(groups_of(words)) do
+			local line = lines[#lines]
+			if line ~= verb and #line + 1 + #word > LONGEST then
+				line = verb
+				lines[#lines + 1] = line
+			end
+			lines[#lines] = line .. " " .. word
 		end
-		lines[#lines] = line .. " " .. word
 	end
 	for _, line in ipairs(lines) do smtp.checked(line, level + 2) end
 	return lines
@@ -33,8 +51,8 @@ end
 -- @param attributes  a map, sent sorted by name, the values as xtext: NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT
 --   (an IPv6 address begins IPV6:; `[UNAVAILABLE]` or `[TEMPUNAVAIL]` where nothing is known); or a list of words, sent
 --   as given
--- @return the last reply; more than 512 octets go into several commands, the first that is not answered by 220 is the
---   last one. 220 sets `greeting` and clears the capabilities
+-- @return the last reply; more than 512 octets go into several commands, NAME and ADDR in the last, the first that is
+--   not answered by 220 is the last one. 220 sets `greeting` and clears the capabilities
 function methods:xclient(attributes)
 	local answer
 	for _, line in ipairs(lines_of("XCLIENT", attributes, 2)) do
