@@ -410,6 +410,31 @@ describe("handshake", function()
 		assert.same({ "STARTTLS", "NOOP" }, client.seen)
 	end)
 
+	it("is undone with its layer: tls is what is left", function()
+		peer.with(function(c)
+			c:tls()
+			c:reply "250 once"
+			c:tls()
+			c:reply "250 twice"
+			assert(c.transport:pop())
+			c:reply "250 once more"
+			assert(c.transport:pop())
+			c:reply "250 clear"
+		end, function(s)
+			local outer = s:handshake()
+			s:noop()
+			s:handshake()
+			s:noop()
+			assert.not_equal(outer, s.tls)
+			assert(s.transport:pop())
+			assert.equal(outer, s.tls)
+			assert.equal("250 once more", tostring(s:noop()))
+			assert(s.transport:pop())
+			assert.is_nil(s.tls)
+			assert.equal("250 clear", tostring(s:noop()))
+		end)
+	end)
+
 	it("counts the lines of a reply that never ended as leftover", function()
 		local begun = task.promise()
 		peer.with(function(c)

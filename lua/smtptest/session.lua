@@ -42,6 +42,16 @@ function Observer:received(bytes)
 	self.transcript:add("S", bytes)
 end
 
+-- A layer has come off: what was said of it is no longer so.
+function Observer:popped(machine)
+	local owner = self.session
+	if owner.tls and owner.tls.machine == machine then
+		owner.tls = owner.tls.outer
+	elseif not machine.handshake then
+		owner.ssf = 0
+	end
+end
+
 -- ---------------------------------------------------------------- its beginning
 
 local function new(a_transport, plan)
@@ -55,6 +65,7 @@ local function new(a_transport, plan)
 		host = a_transport.wire.host or plan.host,
 		port = a_transport.wire.peer and a_transport.wire.peer.port or tonumber(plan.port) or 0,
 	}, Session)
+	observer.session = self
 	if plan.trace then output.trace(self) end
 	return self
 end
@@ -157,7 +168,9 @@ function Session:handshake(fields)
 	end
 	self.capabilities = {}
 	if self.envelope then self.envelope:restart() end
+	local outer = self.tls
 	self.tls = tls.info(machine, plan, leftover)
+	rawset(self.tls, "outer", outer)
 	if leftover ~= "" then self.transport:note("leftover", { bytes = leftover }) end
 	self.transport:note("tls", { tls = self.tls })
 	return self.tls

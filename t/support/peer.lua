@@ -99,7 +99,7 @@ function Client:auth(options)
 		return server
 	end
 	self:send("235 2.7.0 welcome\r\n")
-	if server:ssf() > 0 then self.transport:push(server:layer()) end
+	if server:ssf() > 0 then self.transport:secure(server:layer()) end
 	return server
 end
 
