@@ -313,7 +313,7 @@ end
 function Client:secure()
 	local layer = self.layer
 	self.layer = nil
-	self.transport:push(layer)
+	self.transport:secure(layer)
 end
 
 -- ---------------------------------------------------------------- the end
