@@ -37,7 +37,7 @@ describe("an example", function()
 		end)
 
 		it(path .. " is run against a real program", function()
-			assert.is_truthy(specs:find(('"%s"'):format(name), 1, true))
+			assert.is_truthy(specs:find(name .. ".lua ", 1, true))
 		end)
 
 		if not ALONE[name] then
