@@ -15,7 +15,7 @@ local FAULTS = {
 	["no-greeting"] = { connect = fault.close "silence" },
 	["hang-up"] = { connect = fault.close() },
 	["no-extensions"] = { ehlo = fault.reply(250, "localhost\nSIZE") },         -- neither STARTTLS nor AUTH
-	["byte-by-byte"] = { connect = fault.split(1, 0.01) },
+	["byte-by-byte"] = { connect = fault.split(1) },
 	["greylist"] = { rcpt = fault.first(1, fault.reply(451, "4.7.1 come back later")) },
 	["second-recipient"] = { rcpt = fault.nth(2, fault.reply(550, "5.1.1 nobody of that name")) },
 	["refused"] = { data = fault.reply(554, "5.7.1 spam") },

@@ -8,7 +8,8 @@
 
 local smtptest = require "smtptest"
 
-local s <close> = smtptest.open(smtptest.plan { tls = "none", auth = false })
+local clear = smtptest.options.tls == "implicit" and "implicit" or "none"
+local s <close> = smtptest.open(smtptest.plan { tls = clear, auth = false })
 if not s.capabilities.STARTTLS then
 	print "STARTTLS is not offered"
 	return false

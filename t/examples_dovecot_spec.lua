@@ -106,8 +106,8 @@ describe("with Dovecot, the example", function()
 
 	it("limits.lua finds a limit of lines and of errors", function()
 		local out = example.content("limits", by_lmtp())
-		assert.is_truthy(out:find("ok     a command line of 8192 octets: 500 5.5.2 Line too long\n", 1, true), out)
-		assert.is_truthy(out:find("ok     11 errors: 421 4.7.0 mail.peer.test Too many invalid commands.\n", 1, true), out)
+		assert.is_truthy(out:find("ok     command lines of 4096 octets, then, twice as long: 500 5.5.2 Line too long\n", 1, true), out)
+		assert.is_truthy(out:find("ok     10 errors, then: 421 4.7.0 mail.peer.test Too many invalid commands.\n", 1, true), out)
 	end)
 
 	for name, of in pairs { ["the submission server"] = words, ["the LMTP server"] = by_lmtp } do

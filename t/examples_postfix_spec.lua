@@ -64,7 +64,7 @@ describe("with Postfix, the example", function()
 		assert.are.same({
 			"16 - RFC 4954 AUTH: a mechanism that nobody knows", "18 - RFC 4954 AUTH: what is not base64",
 		}, example.lines(out, "not ok"))
-		assert.are.equal(25, #example.lines(out, "ok"), out)
+		assert.are.equal(24, #example.lines(out, "ok"), out)
 		assert.is_truthy(out:find("ok 14 - RFC 3030 BINARYMIME: no DATA for it # SKIP not offered\n", 1, true), out)
 	end)
 
@@ -93,6 +93,15 @@ describe("with Postfix, the example", function()
 
 	it("injection.lua sees the injected command dropped", function()
 		assert.are.equal("dropped: NOOP under TLS got 250 2.0.0 Ok\n", example.content("injection", words(lax)))
+	end)
+
+	it("injection.lua and extensions.lua do not look for STARTTLS inside TLS", function()
+		local theirs <close> = server.listen { tls = "implicit" }
+		theirs:start()
+		local flags = { "-s", "-p", tostring(theirs.port), "127.0.0.1" }
+		assert.are.equal("STARTTLS is not offered\n", example.complains("injection", flags))
+		local out = example.content("extensions", flags)
+		assert.is_truthy(out:find("\nok 7 - RFC 3207 STARTTLS: no parameter # SKIP not offered\n", 1, true), out)
 	end)
 
 	it("injection.lua sees one obeyed, by a server that keeps what came in clear", function()
@@ -176,7 +185,7 @@ describe("with Postfix, the example", function()
 			"ok     1000 recipients, then: 452 4.5.3 Error: too many recipients\n",
 			"ok     a message of 10240000 octets: 250 2.1.0 Ok\n",
 			"ok     one octet more: 552 5.3.4 Message size exceeds fixed limit\n",
-			"ok     21 errors: 421 4.7.0 mail.peer.test Error: too many errors\n",
+			"ok     20 errors, then: 421 4.7.0 mail.peer.test Error: too many errors\n",
 		} do
 			assert.is_truthy(out:find(wanted, 1, true), out)
 		end

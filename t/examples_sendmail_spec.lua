@@ -56,7 +56,7 @@ describe("with Sendmail, the example", function()
 
 	it("limits.lua is told that a long line is an attack", function()
 		local out = example.content("limits", words())
-		assert.is_truthy(out:find("ok     a command line of 4096 octets: 421 4.7.0 mail.peer.test Command too long, ", 1, true), out)
+		assert.is_truthy(out:find("ok     command lines of 2048 octets, then, twice as long: 421 4.7.0 ", 1, true), out)
 	end)
 
 	it("bdat.lua does not find CHUNKING", function()
