@@ -1,6 +1,8 @@
 -- What is true of all examples. Each is run against a real server in one of t/examples_*_spec.lua.
 
+local example = require "support.example"
 local run = require "support.run"
+local server = require "smtptest.server"
 
 local function slurp(path)
 	local handle <close> = assert(io.open(path, "rb"))
@@ -47,5 +49,21 @@ describe("an example", function()
 				assert.are.equal("failure: connect: Connection refused\n", result.err)
 			end)
 		end
+	end
+end)
+
+describe("with our own server, the example", function()
+	local ours
+
+	setup(function() ours = server.listen({ tls = "starttls", sasl = { users = { alice = "secret" } } }):start() end)
+
+	teardown(function() ours:stop() end)
+
+	for _, name in ipairs { "message", "rfc5321", "extensions", "authmatrix", "injection", "smuggling", "pipelining", "limits",
+		"bdat" } do
+		it(name .. ".lua finds nothing wrong", function()
+			example.content(name, { "-p", tostring(ours.port), "-a", "alice", "-w", "secret", "127.0.0.1" })
+			example.content(name, { "-t", "", "-p", tostring(ours.port), "-a", "alice", "-w", "secret", "127.0.0.1" })
+		end)
 	end
 end)
