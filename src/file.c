@@ -360,6 +360,28 @@ file_mkdir(lua_State *L)
 	return file_done(L, "mkdir", err);
 }
 
+/* file.stamp(path) → text that changes when the file, or a folder's list of
+ * names, does. Codes: stat(2)'s. */
+static int
+file_stamp(lua_State *L)
+{
+	const char *path = check_path(L, 1);
+	struct stat st;
+	char text[128];
+
+	if (path == NULL)
+		return fail(L, "stat", EINVAL);
+	if (stat(path, &st) < 0)
+		return fail(L, "stat", errno);
+	snprintf(text, sizeof text, "%llx.%llx.%llx.%llx.%lx.%llx.%lx",
+		(unsigned long long)st.st_dev, (unsigned long long)st.st_ino,
+		(unsigned long long)st.st_size,
+		(unsigned long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec,
+		(unsigned long long)st.st_ctim.tv_sec, st.st_ctim.tv_nsec);
+	lua_pushstring(L, text);
+	return 1;
+}
+
 /* file.getuid() → the real user's number */
 static int
 file_getuid(lua_State *L)
@@ -458,6 +480,7 @@ static const luaL_Reg functions[] = {
 	{"pipe", file_pipe},
 	{"unlink", file_unlink},
 	{"mkdir", file_mkdir},
+	{"stamp", file_stamp},
 	{"getuid", file_getuid},
 	{"username", file_username},
 	{"getpid", file_getpid},

@@ -320,6 +320,21 @@ layer_eof(lua_State *L)
 	return 1;
 }
 
+/* layer:rest() -> the bytes from below that are not decoded: they belong to
+ * what takes this layer's place. Of a packet that is open what came is lost. */
+static int
+layer_rest(lua_State *L)
+{
+	struct layer *l = layer_check(L);
+
+	if (closed(l))
+		return fail_closed(L);
+	lua_pushlstring(L, l->in.size ? l->in.data + l->in.first : "",
+		l->in.size);
+	bytes_drop(&l->in, l->in.size);
+	return 1;
+}
+
 /* layer:close() -> true. Lets go of its connection, which it does not close. */
 static int
 layer_close(lua_State *L)
@@ -345,6 +360,7 @@ static const luaL_Reg methods[] = {
 	{ "drain", layer_drain },
 	{ "finish", layer_finish },
 	{ "eof", layer_eof },
+	{ "rest", layer_rest },
 	{ "close", layer_close },
 	{ NULL, NULL }
 };

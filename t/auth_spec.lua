@@ -195,6 +195,44 @@ describe("the security layer", function()
 		assert.equal("AUTH", err.op)
 	end)
 
+	it("takes the place of an earlier one, and knows what the server sent at once", function()
+		peer.with(function(c)
+			c:auth { mechanisms = "DIGEST-MD5" }
+			c:reply "250 under the first"
+			c:auth { mechanisms = "DIGEST-MD5" }
+			c:send "250 unasked\r\n"
+			c:reply "250 under the second"
+		end, function(s)
+			s:auth(as { mechanism = "DIGEST-MD5" })
+			assert.equal("250 under the first", tostring(s:noop()))
+			s.capabilities = { SIZE = {} }
+			local answer = s:auth(as { mechanism = "DIGEST-MD5" })
+			assert.equal(235, answer.code)
+			assert.equal(1, #s.transport.layers)
+			assert.equal(128, s.ssf)
+			assert.same({}, s.capabilities)
+			assert.equal("250 unasked", tostring(s:reply()))
+			assert.equal("250 under the second", tostring(s:noop()))
+			s.transport:pop()
+			assert.equal(0, s.ssf)
+			assert.equal("clear", s.transport:layer_name())
+		end)
+	end)
+
+	it("takes the place of an earlier one under TLS, too", function()
+		peer.with(function(c)
+			c:tls()
+			c:auth { mechanisms = "DIGEST-MD5" }
+			c:auth { mechanisms = "DIGEST-MD5" }
+			c:reply "250 inside"
+		end, function(s)
+			s:handshake()
+			for _ = 1, 2 do s:auth(as { mechanism = "DIGEST-MD5", maxssf = 1000 }) end
+			assert.equal(2, #s.transport.layers)
+			assert.equal("250 inside", tostring(s:noop()))
+		end)
+	end)
+
 	it("survives an AUTH under it, refused or without a layer of its own", function()
 		peer.with(function(c)
 			c:auth { mechanisms = "DIGEST-MD5" }
@@ -269,7 +307,7 @@ describe("under TLS, auth", function()
 
 	-- libsasl takes "PLAIN-PLUS" for PLAIN unless the binding is critical.
 	it("never does without a binding where only -PLUS names were given", function()
-		for _, names in ipairs { "PLAIN-PLUS", "DIGEST-MD5-PLUS" } do
+		for _, names in ipairs { "PLAIN-PLUS", "DIGEST-MD5-PLUS", "PLAIN-PLUS DIGEST-MD5-PLUS", "LOGIN-PLUS PLAIN-PLUS" } do
 			peer.with(function(c)
 				c:tls()
 				c:send "220 ready\r\n"
@@ -297,8 +335,9 @@ describe("under TLS, auth", function()
 	end)
 
 	it("has no -PLUS without TLS", function()
-		local seen = failing("NOMECH", {}, as { mechanism = "SCRAM-SHA-256-PLUS" })
-		assert.same({}, seen)
+		for _, names in ipairs { "SCRAM-SHA-256-PLUS", "SCRAM-SHA-1-PLUS SCRAM-SHA-256-PLUS", "PLAIN-PLUS LOGIN-PLUS" } do
+			assert.same({}, (failing("NOMECH", {}, as { mechanism = names })))
+		end
 	end)
 end)
 

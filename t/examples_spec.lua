@@ -1,43 +1,69 @@
-local run = require "support.run"
+-- What is true of all examples. Each is run against a real server in one of t/examples_*_spec.lua.
 
-local function examples()
-	local list = {}
-	local pipe <close> = assert(io.popen "ls examples/*.lua")
-	for path in pipe:lines() do list[#list + 1] = path end
-	return list
+local example = require "support.example"
+local run = require "support.run"
+local server = require "smtptest.server"
+
+local function slurp(path)
+	local handle <close> = assert(io.open(path, "rb"))
+	return handle:read "a"
 end
 
--- What each example is run with, and what it must come to.
-local RUNS = {
-	["examples/message.lua"] = {
-		words = { "--", "a@x.test", "b@x.test" },
-		out = "250 ok\n",
-		sees = "MAIL FROM:<a@x.test> SIZE=2000",
-	},
-}
+local function list(command)
+	local names = {}
+	local pipe <close> = assert(io.popen(command))
+	for name in pipe:lines() do names[#names + 1] = name end
+	return names
+end
+
+-- Those that do not begin with a connection to the host.
+local ALONE = { injectedreply = true, badserver = true, certificates = true, nodes = true, smugglingout = true }
 
 describe("an example", function()
-	for _, path in ipairs(examples()) do
-		it(path .. " does what its comment says", function()
-			local expected = assert(RUNS[path], path .. " has no test")
-			local server = run.server(function(c)
-				c:send "220 stub ESMTP\r\n"
-				c:capabilities("SIZE 1000000")
-				c:serve()
-			end)
-			local words = { "-S", path, "-p", tostring(server.port), "127.0.0.1", table.unpack(expected.words) }
-			local result = run.command(words)
-			server.stop()
-			assert.are.equal("", result.err)
-			assert.are.equal(expected.out, result.out)
-			assert.are.equal(0, result.status)
-			assert.is_truthy(table.concat(server.seen):find(expected.sees, 1, true))
+	local specs = {}
+	for _, path in ipairs(list "ls t/examples_*_spec.lua") do specs[#specs + 1] = slurp(path) end
+	specs = table.concat(specs)
+
+	for _, path in ipairs(list "ls examples/*.lua") do
+		local name = path:match "([^/]+)%.lua$"
+		local text = slurp(path)
+
+		it(path .. " begins with what it shows and how it is run", function()
+			local comment = text:match "^#!/usr/bin/env %-S smtptest %-S\n(%-%- .-\n)\n"
+			assert.is_truthy(comment and comment:find("\n--   smtptest [^\n]*%-S " .. name .. "%.lua"), comment)
 		end)
 
-		it(path .. " says what failed where there is no server", function()
-			local result = run.command { "-S", path, "-p", tostring(run.closed_port()), "127.0.0.1" }
-			assert.are.equal(3, result.status)
-			assert.are.equal("failure: connect: Connection refused\n", result.err)
+		it(path .. " is short", function()
+			local _, lines = text:gsub("\n", "")
+			assert.is_true(lines >= 10 and lines <= 70, lines .. " lines")
+		end)
+
+		it(path .. " is run against a real program", function()
+			assert.is_truthy(specs:find(name .. ".lua ", 1, true))
+		end)
+
+		if not ALONE[name] then
+			it(path .. " says what failed where there is no server", function()
+				local result = run.command { "-S", path, "-p", tostring(run.closed_port()), "127.0.0.1" }
+				assert.are.equal(3, result.status, result.out .. result.err)
+				assert.are.equal("failure: connect: Connection refused\n", result.err)
+			end)
+		end
+	end
+end)
+
+describe("with our own server, the example", function()
+	local ours
+
+	setup(function() ours = server.listen({ tls = "starttls", sasl = { users = { alice = "secret" } } }):start() end)
+
+	teardown(function() ours:stop() end)
+
+	for _, name in ipairs { "message", "rfc5321", "extensions", "authmatrix", "injection", "smuggling", "pipelining", "limits",
+		"bdat" } do
+		it(name .. ".lua finds nothing wrong", function()
+			example.content(name, { "-p", tostring(ours.port), "-a", "alice", "-w", "secret", "127.0.0.1" })
+			example.content(name, { "-t", "", "-p", tostring(ours.port), "-a", "alice", "-w", "secret", "127.0.0.1" })
 		end)
 	end
 end)

@@ -75,6 +75,18 @@ describe("a file", function()
 		assert.is_nil(f:size())
 	end)
 
+	it("has a stamp that changes with it", function()
+		local first = assert(file.stamp(path))
+		assert.equal(first, file.stamp(path))
+		local handle = io.open(path, "w")
+		handle:write "x"
+		handle:close()
+		assert.not_equal(first, file.stamp(path))
+		assert.same({ nil, "stat: No such file or directory", "ENOENT" }, { file.stamp(path .. ".none") })
+		assert.equal("EINVAL", select(3, file.stamp "a\0b"))
+		assert.is_false(pcall(file.stamp))
+	end)
+
 	it("makes folders", function()
 		local folder = os.tmpname()
 		os.remove(folder)

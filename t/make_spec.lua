@@ -363,7 +363,7 @@ describe("The Makefile", function()
 		for _, path in ipairs {
 			"bin/smtptest", "bin/lmtptest", "lib/lua/5.4/smtptest.so", "lib/libsmtptest.a",
 			"include/smtptest.h", "lib/pkgconfig/smtptest.pc", "share/man/man1/smtptest.1",
-			"share/smtptest/examples",
+			"share/smtptest/examples/message.lua",
 		} do
 			assert.equal("", (run(("test -e %s/%s || echo missing"):format(root, path))), path)
 		end

@@ -27,8 +27,10 @@ describe("plan.check", function()
 		timeout = { { 1, 0.25, math.huge }, { 0, -1, "5", 0 / 0 } },
 		greeting = { { true, false }, { "no" } },
 		proxy = {
-			{ { version = 1, source = "192.0.2.1" }, { version = 1, unknown = true }, { version = 2, command = "LOCAL" } },
-			{ "192.0.2.1", { version = 3 }, { command = "HELLO" }, { from = "192.0.2.1" } },
+			{ { version = 1, source = "192.0.2.1" }, { version = 1, unknown = true }, { version = 2, command = "LOCAL" },
+				{ source = "::1", target = { host = "192.0.2.1", port = 25 }, tlvs = { { type = 1, value = "h2" }, "crc32c" } } },
+			{ "192.0.2.1", { version = 3 }, { command = "HELLO" }, { from = "192.0.2.1" }, { tlvs = { "nosuch" } },
+				{ version = 1, tlvs = { "noop" } } },
 		},
 		tls = { { "none", "starttls", "implicit" }, { true, "tls" } },
 		certfile = { { "a.pem" }, { true } },
@@ -117,6 +119,11 @@ describe("plan.check", function()
 	it("refuses what is not a table", function()
 		assert.matches("a plan is a table, got string", complaint(plan.check, "mail.example"))
 		assert.matches("a plan is a table, got nil", complaint(plan.check))
+	end)
+
+	it("says why, where the test knows", function()
+		assert.matches("plan field 'proxy': expected a table of .*, got a table: unknown field 'verison'$",
+			select(2, pcall(plan.check, { proxy = { verison = 1 } })))
 	end)
 
 	it("blames the line that the level names", function()

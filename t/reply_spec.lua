@@ -175,4 +175,10 @@ describe("a reply's spec", function()
 		_, err = pcall(reply.list().expect, reply.list(), 250)
 		assert.equal("expected 250, got no reply", tostring(err))
 	end)
+
+	it("shows the members of a list, one a line", function()
+		assert.equal("250 ok\n550-5.7.1 no / 550 5.7.12 relaying for you", tostring(reply.list {
+			reply.new "250 ok\r\n", reply.new "550-5.7.1 no\r\n550 5.7.12 relaying for you\r\n" }))
+		assert.equal("", tostring(reply.list()))
+	end)
 end)

@@ -55,6 +55,19 @@ for _, ssf in ipairs {1, 56, 128} do
 			end
 		end)
 
+		it("gives back what is not decoded yet, and keeps what is", function()
+			local client, server = layers(ssf)
+			client:write "235 ok\r\n"
+			server:feed(client:drain() .. "\0\0\0\9not ours")
+			assert.equal("235", server:read(3))
+			assert.equal("\0\0\0\9not ours", server:rest())
+			assert.equal("", server:rest())
+			assert.equal(" ok\r\n", server:read())
+			assert.equal("WANTREAD", select(3, server:read()))
+			server:close()
+			assert.equal("EBADF", select(3, server:rest()))
+		end)
+
 		it("carries single bytes, and reads no more than asked", function()
 			local client, server = layers(ssf)
 			for byte in ("QUIT\r\n"):gmatch "." do client:write(byte) end

@@ -1,6 +1,7 @@
 local core = require "smtptest.core.line"
 local smtptest = require "smtptest"
 local peer = require "support.peer"
+local proxy = require "smtptest.proxy"
 local run = require "support.run"
 local session = require "smtptest.session"
 local task = require "smtptest.task"
@@ -47,6 +48,23 @@ describe("connect", function()
 			greets(c)
 		end, function() end, { proxy = { version = 1, source = "192.0.2.9" } })
 		assert.matches("^PROXY TCP4 192%.0%.2%.9 127%.0%.0%.1 %d+ %d+$", client.seen[1])
+	end)
+
+	it("sends a PROXY header of version 2 with TLVs, from address to address of the connection", function()
+		local read
+		peer.over_tcp(function(c)
+			local bytes = c.transport:read(4096)
+			read = proxy.parse(bytes)
+			greets(c)
+		end, function(s)
+			assert.equal(220, s.greeting.code)
+			assert.equal(s.transport.wire.sock:address().port, read.source.port)
+			assert.equal(s.port, read.target.port)
+		end, { proxy = { source = "192.0.2.9", tlvs = { { type = "alpn", value = "smtp" }, "crc32c" } } })
+		assert.equal("192.0.2.9", read.source.host)
+		assert.equal("127.0.0.1", read.target.host)
+		assert.same({ type = 1, value = "smtp" }, read.tlvs[1])
+		assert.equal(3, read.tlvs[2].type)
 	end)
 
 	it("sends the PROXY header in clear before implicit TLS", function()
@@ -390,6 +408,31 @@ describe("handshake", function()
 			assert.equal(250, s:reply().code)
 		end)
 		assert.same({ "STARTTLS", "NOOP" }, client.seen)
+	end)
+
+	it("is undone with its layer: tls is what is left", function()
+		peer.with(function(c)
+			c:tls()
+			c:reply "250 once"
+			c:tls()
+			c:reply "250 twice"
+			assert(c.transport:pop())
+			c:reply "250 once more"
+			assert(c.transport:pop())
+			c:reply "250 clear"
+		end, function(s)
+			local outer = s:handshake()
+			s:noop()
+			s:handshake()
+			s:noop()
+			assert.not_equal(outer, s.tls)
+			assert(s.transport:pop())
+			assert.equal(outer, s.tls)
+			assert.equal("250 once more", tostring(s:noop()))
+			assert(s.transport:pop())
+			assert.is_nil(s.tls)
+			assert.equal("250 clear", tostring(s:noop()))
+		end)
 	end)
 
 	it("counts the lines of a reply that never ended as leftover", function()

@@ -72,6 +72,27 @@ describe("a context", function()
 		end
 	end)
 
+	it("is made anew when a file has changed, and only then", function()
+		local function write(path, name)
+			local certificate, key = assert(cert.self_signed { name = name })
+			local handle <close> = assert(io.open(path, "w"))
+			handle:write(certificate, key)
+		end
+		local path = os.tmpname()
+		local plan = { certfile = path, keyfile = path, cafile = lab.path "ca.pem" }
+		write(path, "first")
+		local first = context(plan)
+		assert.equal(first, context(plan))
+		write(path, "second, of another length")
+		local second = context(plan)
+		assert.not_equal(first, second)
+		assert.equal(second, context(plan))
+		os.remove(path)
+		local _, message, code = tls.context(plan)
+		assert.equal("TLS", code)
+		assert.is_truthy(message:find(path, 1, true))
+	end)
+
 	it("does not take a value for the lack of one", function()
 		assert.is_nil((tls.context { cafile = "nil" }))
 	end)

@@ -147,8 +147,8 @@ end
 local function put_layer_on(self, exchange)
 	local ssf = exchange:ssf()
 	if ssf == 0 then return exchange:close() end      -- one of an earlier exchange stays (RFC 4422 section 3.8)
+	self.transport:secure(exchange:layer())
 	self.ssf = ssf
-	self.transport:push(exchange:layer())
 	self.capabilities = {}
 end
 

@@ -327,7 +327,7 @@ end
 function Client:secure()
 	local layer = self.layer
 	self.layer = nil
-	self.transport:push(layer)
+	self.transport:secure(layer)
 end
 
 -- ---------------------------------------------------------------- the end

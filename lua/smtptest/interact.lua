@@ -5,6 +5,7 @@ local file = require "smtptest.core.file"
 local core = require "smtptest.core.line"
 local follow = require "smtptest.follow"
 local relay = require "smtptest.relay"
+local smtp = require "smtptest.smtp"
 local task = require "smtptest.task"
 
 local interact = { methods = {} }
@@ -74,9 +75,8 @@ end
 
 function Talk:replied(answer)
 	local session = self.session
-	if answer.code == 334 then session.observer.tracker:challenged() end
+	smtp.answered(session, answer)
 	self.commands:answered(answer.code)
-	answer.session, session.last = session, answer
 	answer.elapsed = session.written and task.now() - session.written
 	session.transport:note("reply", { reply = answer, bytes = answer.raw })
 	if self.awaited then

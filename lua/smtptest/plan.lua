@@ -4,12 +4,13 @@
 -- with the nearest one that is.
 
 local nearest = require "smtptest.nearest"
+local proxy = require "smtptest.proxy"
 
 local plan = {}
 
 -- ---------------------------------------------------------------- what a field may hold
 
--- A kind is {words for the message, test}.
+-- A kind is {words for the message, test}; a test that fails may say why.
 
 local function one_of(...)
 	local names, known = { ... }, {}
@@ -93,10 +94,7 @@ plan.fields = {
 	helo = text,
 	timeout = seconds,                      -- for every phase; math.huge waits for ever
 	greeting = switch,                      -- false: connect does not read it
-	proxy = record_of("a table of version, command, source and unknown", {
-		version = integer_from(1, 2, "1 or 2"), command = one_of("PROXY", "LOCAL"),
-		source = text, unknown = switch,
-	}),
+	proxy = { "a table of version, command, source, target, unknown and tlvs", proxy.valid },
 
 	-- TLS
 	tls = one_of("none", "starttls", "implicit"),
@@ -175,8 +173,10 @@ function plan.check(t, level)
 			error(("unknown plan field '%s'%s"):format(tostring(name),
 				known and (" (did you mean '%s'?)"):format(known) or ""), level)
 		end
-		if not kind[2](value) then
-			error(("plan field '%s': expected %s, got %s"):format(name, kind[1], shown(name, value)), level)
+		local ok, why = kind[2](value)
+		if not ok then
+			error(("plan field '%s': expected %s, got %s%s"):format(name, kind[1], shown(name, value),
+				why and ": " .. why or ""), level)
 		end
 	end
 	return t

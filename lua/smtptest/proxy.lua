@@ -1,6 +1,9 @@
 --- proxy: the PROXY protocol header, versions 1 and 2 (haproxy's proxy-protocol.txt).
 
-local proxy = {}
+local tlv = require "smtptest.tlv"
+
+--- `types`: the numbers of the TLVs that have names.
+local proxy = { types = tlv.types }
 
 local SIGNATURE = "\r\n\r\n\0\r\nQUIT\n"
 
@@ -10,7 +13,17 @@ end
 
 -- IPv4 in an IPv6 header (RFC 4291 section 2.5.5.2).
 local function as_v6(host)
-	return is_v6(host) and host or "::ffff:" .. host
+	return is_v6(host) and host:gsub("%%.*", "") or "::ffff:" .. host      -- a zone is nobody else's business
+end
+
+local function is_address(text, family)
+	if family == "TCP6" then return text:find("^[%x:.]+$") and text:find(":.*:") end
+	local count = 0
+	for octet in (text .. "."):gmatch("(%d+)%.") do
+		count = count + 1
+		if #octet > 3 or tonumber(octet) > 255 then return false end
+	end
+	return count == 4 and text:find("^[%d.]+$")
 end
 
 -- An address as the bytes of version 2.
@@ -20,10 +33,10 @@ local function packed(host)
 		for number in host:gmatch("%d+") do bytes[#bytes + 1] = string.char(tonumber(number)) end
 		return table.concat(bytes)
 	end
-	host = host:gsub("%%.*", "")        -- a zone is nobody else's business
 	local tail = host:match("%d+%.%d+%.%d+%.%d+$")
 	if tail then host = host:sub(1, -#tail - 1) .. ("%02x%02x:%02x%02x"):format(packed(tail):byte(1, 4)) end
 	local function groups(text)
+		if text ~= "" and (text .. ":"):gsub("%x%x?%x?%x?:", "") ~= "" then error "no address" end
 		return (text:gsub("%x+:?", function(group) return string.pack(">I2", tonumber(group:match("%x+"), 16)) end))
 	end
 	local before, after = host:match("^(.-)::(.*)$")
@@ -32,27 +45,126 @@ local function packed(host)
 	return before .. ("\0"):rep(16 - #before - #after) .. after
 end
 
+-- ---------------------------------------------------------------- writing
+
+local UNIX = 108        -- bytes of a path (section 2.2)
+
+-- What an address of a spec says; text keeps the port of the connection.
+local function address_of(given, default)
+	default = default or {}
+	if given == nil then return { host = default.host, port = default.port or 0 } end
+	if type(given) == "table" then
+		return { host = given.host, port = given.port or default.port or 0, path = given.path }
+	end
+	if given:find("^[/\0]") then return { path = given } end
+	return { host = given, port = default.port or 0 }
+end
+
+-- Family byte and addresses of version 2, without TLVs; nil, nil, why
+local function addresses_v2(source, target, v6)
+	if source.path or target.path then
+		local from, to = source.path or "", target.path or ""
+		if #from > UNIX or #to > UNIX then return nil, nil, "a path of more than 108 bytes" end
+		return 0x31, from .. ("\0"):rep(UNIX - #from) .. to .. ("\0"):rep(UNIX - #to)
+	end
+	return v6 and 0x21 or 0x11,
+		packed(source.host) .. packed(target.host) .. string.pack(">I2I2", source.port, target.port)
+end
+
+local function version_2(command, family, addresses, tlvs)
+	local bytes, sums = tlv.pack(tlvs or {})
+	if not bytes then return nil, sums end
+	local size = #addresses + #bytes
+	if size > 65535 then return nil, "a header of more than 65535 bytes" end
+	local whole = SIGNATURE .. string.pack(">BBI2", command, family, size) .. addresses .. bytes
+	for i, at in ipairs(sums) do sums[i] = #whole - #bytes + at end
+	return tlv.sign(whole, sums)
+end
+
+local FIELDS = { version = "number", command = "string", source = "address", target = "address", unknown = "boolean",
+	tlvs = "table" }
+
+local function is_text_address(text)
+	if text:find("^[/\0]") or is_address(text, "TCP4") then return true end
+	local bare = text:gsub("%%[%w._-]+$", "")
+	if not is_address(bare, "TCP6") then return false end
+	local ok, bytes = pcall(packed, bare)
+	return ok and #bytes == 16
+end
+
+local function check_address(name, value)
+	if type(value) == "string" then
+		return not is_text_address(value) and ("%s is neither an IP address nor the path of a UNIX socket"):format(name)
+	end
+	for key, item in pairs(value) do
+		local ok = (key == "host" or key == "path" or key == "family") and type(item) == "string"
+			or key == "port" and math.type(item) == "integer" and item >= 0 and item <= 65535
+		if not ok then return ("%s is an address or a table of host and port, or of path"):format(name) end
+	end
+	if not value.path and not value.host or value.host and not is_text_address(value.host) then
+		return ("%s names no address"):format(name)
+	end
+end
+
+--- Whether a header can be built as a spec says.
+-- @return true | false, why
+function proxy.valid(spec)
+	if type(spec) ~= "table" then return false end
+	for name, value in pairs(spec) do
+		local kind = FIELDS[name]
+		if not kind then return false, ("unknown field '%s'"):format(tostring(name)) end
+		local address = kind == "address" and (type(value) == "string" or type(value) == "table")
+		if type(value) ~= kind and not address then return false, ("%s is no %s"):format(name, kind) end
+		local why = address and check_address(name, value)
+		if why then return false, why end
+	end
+	if spec.version and spec.version ~= 1 and spec.version ~= 2 then return false, "version is 1 or 2" end
+	if spec.command and spec.command ~= "PROXY" and spec.command ~= "LOCAL" then
+		return false, "command is PROXY or LOCAL"
+	end
+	if spec.tlvs then
+		if spec.version == 1 then return false, "version 1 has no TLVs" end
+		local bytes, why = tlv.pack(spec.tlvs)
+		if not bytes then return false, why end
+	end
+	return true
+end
+
 --- Builds a header.
--- @param spec   version (1 or 2), command ("PROXY" or "LOCAL", which is version 2), source (address to announce;
---   default: our own), unknown
--- @param local_address, peer_address  {host=, port=} of the connection
--- @return bytes
+-- @param spec   version (1 or 2; default 1, with LOCAL or TLVs 2), command ("PROXY" or "LOCAL", which is version 2);
+--   source and target (default: the connection's own address and the peer's): an IP address, whose port is the
+--   connection's, the path of a UNIX socket, or {host=, port=} or {path=}; unknown (true: names no addresses); tlvs
+--   (version 2): a list of {type=, value=}, the type a number or a name of proxy.types, or of such names, or a map by
+--   name. A crc32c without a value is computed; the value of ssl may be {client=flags (default 1), verify=integer
+--   (default 0), version= cn= cipher= sig_alg= key_alg= group= sig_scheme= client_cert=}
+-- @param local_address, peer_address  {host=, port=} of the connection, or nil
+-- @return bytes; raises for what can't be built
 function proxy.header(spec, local_address, peer_address)
+	local ok, why = proxy.valid(spec)
+	if not ok then error("PROXY header: " .. (why or "a table expected"), 2) end
+	local version = spec.version or (spec.tlvs or spec.command == "LOCAL") and 2 or 1
+	local header
+	local source, target = address_of(spec.source, local_address), address_of(spec.target, peer_address)
+	local unix = source.path or target.path
 	if spec.command == "LOCAL" then
-		return SIGNATURE .. "\x20\x00\x00\x00"
+		header, why = version_2(0x20, 0, "", spec.tlvs)
+	elseif spec.unknown or not source.host and not unix or unix and version == 1 then
+		if version == 1 then return "PROXY UNKNOWN\r\n" end
+		header, why = version_2(0x21, 0, "", spec.tlvs)
+	else
+		local v6 = not unix and (is_v6(source.host) or is_v6(target.host or ""))
+		target.host = target.host or v6 and "::" or "0.0.0.0"
+		if v6 then source.host, target.host = as_v6(source.host), as_v6(target.host) end
+		if version == 1 then
+			return ("PROXY %s %s %s %d %d\r\n"):format(v6 and "TCP6" or "TCP4", source.host, target.host, source.port,
+				target.port)
+		end
+		local family, addresses
+		family, addresses, why = addresses_v2(source, target, v6)
+		if family then header, why = version_2(0x21, family, addresses, spec.tlvs) end
 	end
-	local unknown = spec.unknown or not local_address.host
-	if unknown then return spec.version == 2 and SIGNATURE .. "\x21\x00\x00\x00" or "PROXY UNKNOWN\r\n" end
-	local source, target = spec.source or local_address.host, peer_address.host
-	local v6 = is_v6(source) or is_v6(target)
-	if v6 then source, target = as_v6(source), as_v6(target) end
-	if spec.version == 2 then
-		local addresses = packed(source) .. packed(target)
-		return SIGNATURE .. string.pack(">BBI2", 0x21, v6 and 0x21 or 0x11, #addresses + 4) .. addresses
-			.. string.pack(">I2I2", local_address.port, peer_address.port)
-	end
-	return ("PROXY %s %s %s %d %d\r\n"):format(v6 and "TCP6" or "TCP4", source, target, local_address.port,
-		peer_address.port)
+	if not header then error("PROXY header: " .. why, 2) end
+	return header
 end
 
 -- ---------------------------------------------------------------- reading
@@ -67,16 +179,6 @@ end
 local function port_of(text)
 	local port = text:find("^%d%d?%d?%d?%d?$") and tonumber(text)
 	return port and port <= 65535 and port
-end
-
-local function is_address(text, family)
-	if family == "TCP6" then return text:find("^[%x:.]+$") and text:find(":.*:") end
-	local count = 0
-	for octet in (text .. "."):gmatch("(%d+)%.") do
-		count = count + 1
-		if #octet > 3 or tonumber(octet) > 255 then return false end
-	end
-	return count == 4 and text:find("^[%d.]+$")
 end
 
 local function parse_v1(bytes)
@@ -109,20 +211,19 @@ local function unpacked(bytes, size)
 	return table.concat(groups, ":")
 end
 
-local function parse_tlvs(bytes)
-	local list, position = {}, 1
-	while position <= #bytes do
-		if #bytes - position < 2 then return bad "a TLV that is cut off" end
-		local kind, size = string.unpack(">BI2", bytes, position)
-		if position + 2 + size > #bytes then return bad "a TLV longer than the header" end
-		list[#list + 1] = { type = kind, value = bytes:sub(position + 3, position + 2 + size) }
-		position = position + 3 + size
-	end
-	return list
-end
-
 -- Family byte -> bytes of an address, its name.
-local FAMILIES = { [0x11] = { 4, "inet" }, [0x21] = { 16, "inet6" } }
+local FAMILIES = { [0x11] = { 4, "inet" }, [0x21] = { 16, "inet6" }, [0x31] = { UNIX, "unix" } }
+
+local function addresses_in(body, known)
+	local n, family = known[1], known[2]
+	if family == "unix" then
+		local function path(bytes) return { family = family, path = (bytes:gsub("%z+$", "")) } end
+		return path(body:sub(1, n)), path(body:sub(n + 1, 2 * n))
+	end
+	local from_port, to_port = string.unpack(">I2I2", body, 2 * n + 1)
+	return { family = family, host = unpacked(body, n), port = from_port },
+		{ family = family, host = unpacked(body:sub(n + 1), n), port = to_port }
+end
 
 local function parse_v2(bytes)
 	if #bytes < 16 then return nil end
@@ -130,23 +231,31 @@ local function parse_v2(bytes)
 	if kind ~= 0x20 and kind ~= 0x21 then return bad(("version and command are 0x%02x"):format(kind)) end
 	if #bytes < 16 + size then return nil end
 	local body, rest = bytes:sub(17, 16 + size), bytes:sub(17 + size)
+	local header = { version = 2, command = kind == 0x20 and "LOCAL" or "PROXY" }
 	local known = kind == 0x21 and FAMILIES[family]
-	if not known then
-		return { version = 2, command = kind == 0x20 and "LOCAL" or "PROXY" }, rest
+	-- Of a family that is none of ours nobody knows where its TLVs begin (section 2.2).
+	if not known and family ~= 0 then return header, rest end
+	local begin = 0
+	if known then
+		begin = 2 * known[1] + (known[2] == "unix" and 0 or 4)
+		if size < begin then return bad "too short for its addresses" end
+		header.source, header.target = addresses_in(body, known)
 	end
-	local n = known[1]
-	if size < 2 * n + 4 then return bad "too short for its addresses" end
-	local from_port, to_port = string.unpack(">I2I2", body, 2 * n + 1)
-	local tlvs, message, code = parse_tlvs(body:sub(2 * n + 5))
-	if not tlvs then return nil, message, code end
-	return { version = 2, command = "PROXY", tlvs = tlvs,
-		source = { family = known[2], host = unpacked(body, n), port = from_port },
-		target = { family = known[2], host = unpacked(body:sub(n + 1), n), port = to_port } }, rest
+	local tlvs, why = tlv.parse(body:sub(begin + 1))
+	if not tlvs then
+		-- LOCAL's block is to be skipped, whatever it holds.
+		if kind == 0x20 then return header, rest end
+		return bad(why)
+	end
+	if not tlv.verify(bytes:sub(1, 16 + size), tlvs, 17 + begin) then return bad "wrong CRC32c" end
+	header.tlvs = tlvs
+	return header, rest
 end
 
 --- Reads a header from the beginning of bytes.
--- @return header: version, command ("PROXY" "LOCAL"), source and target {family=, host=, port=} (nil when it names
---   none), tlvs (version 2: list of {type=, value=}); and the bytes behind it. nil: more bytes are needed;
+-- @return header: version, command ("PROXY" "LOCAL"), source and target {family=, host=, port=} or {family="unix",
+--   path=} (nil when it names none), tlvs (version 2: list of {type= (number), value=}; a crc32c has been checked): a
+--   spec for proxy.header; and the bytes behind it. nil: more bytes are needed;
 --   nil, message, EPROTO: it is none
 function proxy.parse(bytes)
 	local n = math.min(#bytes, #SIGNATURE)

@@ -2,6 +2,7 @@
 
 local core = require "smtptest.core.line"
 local follow = require "smtptest.follow"
+local smtp = require "smtptest.smtp"
 local task = require "smtptest.task"
 local transport = require "smtptest.transport"
 
@@ -60,7 +61,7 @@ end
 local function serve_client(session, client)
 	local state = { client = client, outcome = task.promise(), commands = follow.commands(), last_cr = false }
 	state.replies = follow.replies(function(answer)
-		if answer.code == 334 then session.observer.tracker:challenged() end
+		smtp.answered(session, answer)
 		state.commands:answered(answer.code)
 		session.transport:note("reply", { reply = answer, bytes = answer.raw })
 		if state.caught_up and state.commands.answers >= state.commands.count then state.caught_up:set(true) end

@@ -175,6 +175,13 @@ end
 local List = { __name = "smtptest.replies" }
 List.__index = List
 
+--- The replies, one a line.
+function List:__tostring()
+	local lines = {}
+	for i, one in ipairs(self) do lines[i] = tostring(one) end
+	return table.concat(lines, "\n")
+end
+
 --- Makes a list of replies that `is` and `expect` judge together.
 function reply.list(replies)
 	return setmetatable(replies or {}, List)

@@ -265,6 +265,12 @@ local function allows(request, name)
 	return not TOKEN[name] or request.named
 end
 
+-- Whether a name that promises a channel binding can keep that: libsasl takes any such name for its bare form where
+-- several are given (RFC 5801 section 4, RFC 5802).
+local function can_bind(request, name)
+	return request.binding ~= nil and (name:find("^SCRAM%-") or name:find("^GS2%-")) ~= nil
+end
+
 local function split(request)
 	local own, cyrus, fallback = {}, {}, {}
 	local installed = {}
@@ -273,7 +279,9 @@ local function split(request)
 		name = name:upper()
 		if rawget(sasl.mechanisms, name) then
 			own[#own + 1] = name
-		elseif installed[name] or installed[name:gsub("%-PLUS$", "")] then
+		elseif name:find("%-PLUS$") then
+			if installed[name:gsub("%-PLUS$", "")] and can_bind(request, name) then cyrus[#cyrus + 1] = name end
+		elseif installed[name] then
 			cyrus[#cyrus + 1] = name
 		elseif shipped[name] and allows(request, name) then
 			fallback[#fallback + 1] = name

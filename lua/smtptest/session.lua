@@ -8,17 +8,21 @@ local proxy = require "smtptest.proxy"
 local smtp = require "smtptest.smtp"
 local task = require "smtptest.task"
 local auth = require "smtptest.auth"
+local content = require "smtptest.content"
+local envelope = require "smtptest.envelope"
 local interact = require "smtptest.interact"
+local pipeline = require "smtptest.pipeline"
 local tls = require "smtptest.tls"
 local transcript = require "smtptest.transcript"
 local transport = require "smtptest.transport"
+local xclient = require "smtptest.xclient"
 
 local session = {}
 
 local Session = { __name = "smtptest.session" }
 Session.__index = Session
 
-for _, part in ipairs { smtp, auth, interact } do
+for _, part in ipairs { smtp, xclient, content, pipeline, auth, interact } do
 	for name, method in pairs(part.methods) do Session[name] = method end
 end
 
@@ -28,6 +32,7 @@ Observer.__index = Observer
 
 function Observer:sent(bytes)
 	local from, to = self.tracker:sent(bytes)
+	if self.envelope then self.envelope:sent(bytes) end
 	self.transcript:add("C", bytes, from and { from, to })
 	self.shown = from and transcript.masked(bytes, { from, to })
 	return from, to
@@ -37,18 +42,30 @@ function Observer:received(bytes)
 	self.transcript:add("S", bytes)
 end
 
+-- A layer has come off: what was said of it is no longer so.
+function Observer:popped(machine)
+	local owner = self.session
+	if owner.tls and owner.tls.machine == machine then
+		owner.tls = owner.tls.outer
+	elseif not machine.handshake then
+		owner.ssf = 0
+	end
+end
+
 -- ---------------------------------------------------------------- its beginning
 
 local function new(a_transport, plan)
 	local kept = transcript.new()
 	local observer = setmetatable({ tracker = transcript.tracker(), transcript = kept }, Observer)
+	observer.envelope = plan.protocol == "lmtp" and envelope.new() or nil
 	a_transport.observer = observer
 	local self = setmetatable({
-		transport = a_transport, plan = plan, observer = observer, transcript = kept,
+		transport = a_transport, plan = plan, observer = observer, transcript = kept, envelope = observer.envelope,
 		capabilities = {}, recipients = {}, authenticated = false, ssf = 0,
 		host = a_transport.wire.host or plan.host,
 		port = a_transport.wire.peer and a_transport.wire.peer.port or tonumber(plan.port) or 0,
 	}, Session)
+	observer.session = self
 	if plan.trace then output.trace(self) end
 	return self
 end
@@ -150,7 +167,10 @@ function Session:handshake(fields)
 		self:fail("TLS handshake", why, symbol, { leftover = dropped, problems = machine:problems() })
 	end
 	self.capabilities = {}
+	if self.envelope then self.envelope:restart() end
+	local outer = self.tls
 	self.tls = tls.info(machine, plan, leftover)
+	rawset(self.tls, "outer", outer)
 	if leftover ~= "" then self.transport:note("leftover", { bytes = leftover }) end
 	self.transport:note("tls", { tls = self.tls })
 	return self.tls

@@ -1,4 +1,4 @@
---- smtp: commands and replies of one session (RFC 5321, 2033, 3030): methods of Session.
+--- smtp: commands and replies of one session (RFC 5321, 2033): methods of Session.
 --
 -- A reply of any code is a value. What raises is the connection's failure, always as one error object.
 
@@ -18,8 +18,8 @@ local CHUNK = 65536
 -- (RFC 5321 section 4.5.3.2).
 smtp.phases = {
 	greeting = 300, EHLO = 300, HELO = 300, LHLO = 300, STARTTLS = 300, AUTH = 300, MAIL = 300, RCPT = 300, DATA = 300,
-	["end of DATA"] = 600, BDAT = 300, RSET = 300, QUIT = 300, command = 300, reply = 300, session = 300,
-	["TLS handshake"] = 60,
+	["end of DATA"] = 600, BDAT = 300, RSET = 300, QUIT = 300, XCLIENT = 300, XFORWARD = 300,
+	command = 300, reply = 300, session = 300, ["TLS handshake"] = 60,
 }
 
 --- The time-out of a phase.
@@ -64,32 +64,48 @@ end
 --- Writes bytes of a phase; raises what went wrong.
 smtp.write = write
 
-local function piece_size(split, offset, rest, index)
-	local size
-	if type(split) == "function" then
-		size = split(offset, rest)
-	elseif type(split) == "table" then
-		size = split[index] or split[#split]
-	else
-		size = split
-	end
+local function checked_size(size, level)
 	if math.type(size) ~= "integer" or size < 1 then
-		error(("bad split: a size of at least 1 expected, got %s"):format(tostring(size)), 4)
+		error(("bad split: a size of at least 1 expected, got %s"):format(tostring(size)), level + 1)
 	end
-	return math.min(size, rest)
+	return size
 end
 
-local PIECES = { split = "integer|table|function", gap = "number" }
+--- What `split` and `gap` of send() and pipeline() may hold.
+smtp.PIECES = { split = "integer|table|function", gap = "number" }
 
-local function write_pieces(self, bytes, op, options)
-	if not options.split then return write(self, bytes, op) end
+--- The sizes of pieces.
+-- @param split  a size, a list of sizes (the last repeats), or function(offset, rest) -> size
+-- @param n      bytes in all
+-- @param level  whom an error blames, as in error()
+-- @return list of sizes, the last of which repeats; raises for a size below 1
+function smtp.sizes(split, n, level)
+	level = level + 1
+	if type(split) ~= "function" then
+		local sizes = type(split) == "table" and split or { split }
+		for i = 1, math.max(1, #sizes) do checked_size(sizes[i], level) end
+		return sizes
+	end
+	local sizes, offset = {}, 0
+	while offset < n do
+		local size = checked_size(split(offset, n - offset), level)
+		sizes[#sizes + 1], offset = size, offset + size
+	end
+	return sizes
+end
+
+--- Writes bytes in pieces, one write (or TLS record) each.
+-- @param sizes  as sizes() gives them
+-- @param gap    nil, or seconds between
+-- @param put    function(piece), which raises what goes wrong
+function smtp.pieces(self, bytes, sizes, gap, put)
 	self.transport.wire.sock:option("nodelay", true)
 	local offset, index, n = 0, 1, #bytes
 	while offset < n do
-		local size = piece_size(options.split, offset, n - offset, index)
-		write(self, bytes:sub(offset + 1, offset + size), op)
+		local size = sizes[index] or sizes[#sizes]
+		put(bytes:sub(offset + 1, offset + size))
 		offset, index = offset + size, index + 1
-		if options.gap and offset < n then task.sleep(options.gap) end
+		if gap and offset < n then task.sleep(gap) end
 	end
 end
 
@@ -98,11 +114,25 @@ end
 --   TLS record) each; gap: seconds between
 function methods:send(bytes, options)
 	if type(bytes) ~= "string" then error("bad bytes (string expected, got " .. type(bytes) .. ")", 2) end
-	options = argument.options(options, PIECES, 2)
-	write_pieces(self, bytes, "command", options)
+	options = argument.options(options, smtp.PIECES, 2)
+	if not options.split then return write(self, bytes, "command") end
+	smtp.pieces(self, bytes, smtp.sizes(options.split, #bytes, 2), options.gap, function(piece)
+		write(self, piece, "command")
+	end)
 end
 
 -- ---------------------------------------------------------------- replies
+
+--- What a reply means for the state of the session.
+function smtp.answered(self, answer)
+	answer.session, self.last = self, answer
+	if answer.code == 334 then self.observer.tracker:challenged() end
+	local envelope = self.envelope
+	if envelope then
+		envelope:answered(answer.code)
+		self.recipients = envelope.recipients
+	end
+end
 
 --- Reads one complete reply: it ends only at a line whose fourth byte is not "-" (RFC 5321 section 4.2.1).
 -- @param timeout  seconds (default: the plan's, or as long as the phase may take)
@@ -135,13 +165,13 @@ function methods:reply(timeout, op, command)
 	self.partial = nil
 	local raw = #partial == 1 and text or table.concat(partial)
 	local answer = reply.new(raw, command, self.written and task.now() - self.written)
-	answer.session = self
-	if answer.code == 334 then self.observer.tracker:challenged() end
-	self.last = answer
+	smtp.answered(self, answer)
 	transport:note("reply", { reply = answer, bytes = raw })
 	return answer
 end
 
+--- Sends a line and CR LF, reads one reply.
+-- @param op  the phase
 local function say(self, line, op)
 	write(self, line .. "\r\n", op)
 	-- What is told of the command later must not tell its secret.
@@ -149,20 +179,26 @@ local function say(self, line, op)
 	return self:reply(nil, op, shown and shown:gsub("\r?\n$", "") or line)
 end
 
--- Blames the line that called a method for a command that is more than a line.
-local function checked(line)
-	if type(line) ~= "string" then error("bad command (string expected, got " .. type(line) .. ")", 3) end
+smtp.say = say
+
+--- A command line, which is no more than a line.
+-- @param level  whom an error blames, as in error() (default 3: the line that called the method)
+local function checked(line, level)
+	level = level or 3
+	if type(line) ~= "string" then error("bad command (string expected, got " .. type(line) .. ")", level) end
 	local bad = line:match("[\r\n%z]")
 	if bad then
-		error(("bad command: %s inside (send() sends exact bytes)"):format(core.escape(bad)), 3)
+		error(("bad command: %s inside (send() sends exact bytes)"):format(core.escape(bad)), level)
 	end
 	return line
 end
 
+smtp.checked = checked
+
 local VERBS = { NOOP = true, VRFY = true, EXPN = true, HELP = true, ETRN = true, TURN = true }
 
--- Only known verbs: what answers a 334 may look like one, and be a secret.
-local function verb_of(line)
+--- The phase of a command line: only of known verbs, as what answers a 334 may look like one, and be a secret.
+function smtp.verb_of(line)
 	local verb = line:match("^%a*"):upper()
 	return (smtp.phases[verb] or VERBS[verb]) and verb or "command"
 end
@@ -172,16 +208,22 @@ end
 -- @param phase  one of smtp.phases (default: its verb)
 function methods:command(line, phase)
 	checked(line)
-	return say(self, line, phase or verb_of(line))
+	return say(self, line, phase or smtp.verb_of(line))
 end
 
 -- ---------------------------------------------------------------- the commands of RFC 5321 section 4.1.1
+
+-- A transaction begins anew; over LMTP the envelope knows that by itself.
+local function forget(self)
+	if not self.envelope then self.recipients = {} end
+end
 
 local function hello(verb, name_field)
 	return function(self, name)
 		local line = checked(verb .. " " .. (name or self.plan.helo or name_field))
 		local answer = say(self, line, verb)
-		self.capabilities, self.recipients = ehlo.parse(answer), {}
+		self.capabilities = ehlo.parse(answer)
+		forget(self)
 		return answer
 	end
 end
@@ -197,12 +239,13 @@ methods.lhlo = hello("LHLO", "lmtptest")
 function methods:helo(name)
 	local line = checked("HELO " .. (name or self.plan.helo or "smtptest"))
 	local answer = say(self, line, "HELO")
-	self.capabilities, self.recipients = {}, {}
+	self.capabilities = {}
+	forget(self)
 	return answer
 end
 
 function methods:rset()
-	self.recipients = {}
+	forget(self)
 	return say(self, "RSET", "RSET")
 end
 
@@ -221,10 +264,16 @@ end
 methods.noop, methods.vrfy = with_argument("NOOP"), with_argument("VRFY")
 methods.expn, methods.help = with_argument("EXPN"), with_argument("HELP")
 
--- A list as given, a map sorted by name with `true` as the bare name.
-local function parameters(params)
-	if params == nil then return "" end
-	if type(params) ~= "table" then error("bad parameters (a list or a map expected, got " .. type(params) .. ")", 4) end
+--- Parameters of a command.
+-- @param params  nil, a list as given, or a map sorted by name, with `true` as the bare name and `false` left out
+-- @param encode  nil, or function(text) for the values of a map
+-- @param level   whom an error blames
+-- @return list of words
+function smtp.parameters(params, encode, level)
+	if params == nil then return {} end
+	if type(params) ~= "table" then
+		error("bad parameters (a list or a map expected, got " .. type(params) .. ")", level + 1)
+	end
 	local words = {}
 	for i, word in ipairs(params) do words[i] = tostring(word) end
 	local names = {}
@@ -234,172 +283,39 @@ local function parameters(params)
 	table.sort(names)
 	for _, name in ipairs(names) do
 		local value = params[name]
-		if value ~= false then
-			words[#words + 1] = value == true and name or ("%s=%s"):format(name, tostring(value))
+		if value == true then
+			words[#words + 1] = name
+		elseif value ~= false then
+			value = tostring(value)
+			words[#words + 1] = name .. "=" .. (encode and encode(value) or value)
 		end
 	end
-	return #words > 0 and " " .. table.concat(words, " ") or ""
+	return words
 end
 
-local function envelope(verb, address, params)
+local function envelope_command(verb, address, params)
 	if type(address) ~= "string" then error("bad address (string expected, got " .. type(address) .. ")", 3) end
-	local words = parameters(params)
-	return ("%s:<%s>%s"):format(verb, address, words)
+	local words = smtp.parameters(params, nil, 3)
+	return ("%s:<%s>%s"):format(verb, address, #words > 0 and " " .. table.concat(words, " ") or "")
 end
 
 --- MAIL FROM; the address is put between <> as it is.
 -- @param params  a list, sent as given, or a map ({SIZE=100, SMTPUTF8=true}), sent sorted by name
 function methods:mail(address, params)
-	local line = checked(envelope("MAIL FROM", address, params))
-	self.recipients = {}
+	local line = checked(envelope_command("MAIL FROM", address, params))
+	forget(self)
 	return say(self, line, "MAIL")
 end
 
 --- RCPT TO; as mail().
 function methods:rcpt(address, params)
-	local line = checked(envelope("RCPT TO", address, params))
+	local line = checked(envelope_command("RCPT TO", address, params))
 	local answer = say(self, line, "RCPT")
-	if answer.code >= 200 and answer.code < 300 then table.insert(self.recipients, address) end
+	if answer.code >= 200 and answer.code < 300 and not self.envelope then table.insert(self.recipients, address) end
 	return answer
 end
 
--- ---------------------------------------------------------------- messages
-
--- A body as an iterator of chunks, in constant memory.
-local function chunks(body)
-	if type(body) == "function" then return body end
-	if type(body) == "string" then
-		local position = 1
-		return function()
-			if position > #body then return nil end
-			local chunk = position == 1 and #body <= CHUNK and body or body:sub(position, position + CHUNK - 1)
-			position = position + CHUNK
-			return chunk
-		end
-	end
-	if io.type(body) == "file" then
-		return function()
-			local bytes, message = body:read(CHUNK)
-			if not bytes and message then error(message, 0) end
-			return bytes
-		end
-	end
-	error(("bad body (string, file handle or function expected, got %s)"):format(io.type(body) or type(body)), 3)
-end
-
-local PROGRESS = { progress = true }
-
--- What answers the end of a message; `command` is what ended it.
-local function final_replies(self, command)
-	local op = "end of DATA"
-	local recipients = self.recipients
-	self.recipients = {}
-	if self.plan.protocol ~= "lmtp" then return self:reply(nil, op, command) end
-	-- RFC 2033 section 4.2: one reply for each recipient that was accepted; one is owed in any case.
-	local replies = reply.list()
-	for i = 1, math.max(1, #recipients) do
-		replies[i] = self:reply(nil, op, command)
-		replies[i].recipient = recipients[i]
-	end
-	return replies
-end
-
-local DATA, BDAT = { stuff = "boolean", eod = "string" }, { last = "boolean", size = "integer" }
-
---- DATA, the message, its end (RFC 5321 section 4.1.1.4).
--- @param body     string, file handle or iterator function: constant memory
--- @param options  stuff (default true): doubles a dot at the start and after CR LF only; eod: the end of data, sent as
---   it is; without it "." CR LF after an empty body or one that ends in CR LF, else CR LF "." CR LF
--- @return final reply (LMTP: a list of replies, each with `recipient`), and the 354; not answered by 354: that reply
---   twice, and nothing more was sent
-function methods:data(body, options)
-	options = argument.options(options, DATA, 2)
-	local next_chunk = chunks(body)
-	local go = say(self, "DATA", "DATA")
-	if go.code ~= 354 then return go, go end
-	local state, tail = "start", "\r\n"
-	local stuffed
-	for chunk in next_chunk do
-		if #chunk > 0 then
-			tail = (tail .. chunk:sub(-2)):sub(-2)
-			if options.stuff ~= false then
-				stuffed, state = core.stuff(chunk, state)
-			else
-				stuffed = chunk
-			end
-			write(self, stuffed, "DATA", PROGRESS)
-		end
-	end
-	write(self, options.eod or (tail == "\r\n" and ".\r\n" or "\r\n.\r\n"), "DATA")
-	return final_replies(self, "."), go
-end
-
---- BDAT with a chunk (RFC 3030 section 2).
--- @param options  last: true for the last chunk; size: what the command says (default #chunk; it may lie)
-function methods:bdat(chunk, options)
-	options = argument.options(options, BDAT, 2)
-	if type(chunk) ~= "string" then error("bad chunk (string expected, got " .. type(chunk) .. ")", 2) end
-	local line = ("BDAT %d%s"):format(options.size or #chunk, options.last and " LAST" or "")
-	write(self, line .. "\r\n" .. chunk, "BDAT", PROGRESS)
-	if options.last then return final_replies(self, line) end
-	return self:reply(nil, "BDAT", line)
-end
-
--- ---------------------------------------------------------------- several commands at once
-
-local ITEM = { bytes = "string", replies = "integer", command = "string" }
-
-local function as_item(item)
-	if type(item) == "string" then return { bytes = item .. "\r\n", replies = 1, command = item } end
-	if type(item) ~= "table" or not item.bytes then error("bad item (a line or {bytes=, replies=} expected)", 3) end
-	argument.options(item, ITEM, 3)
-	return { bytes = item.bytes, replies = item.replies or 1, command = item.command or item.bytes:match("^[^\r\n]*") }
-end
-
-local Beside = {}
-
-function Beside:__close()
-	self.task:cancel()
-end
-
--- Writes what the kernel takes at once; more is written while replies are read, because a server whose replies nobody
--- reads stops reading commands (RFC 2920 section 3.1).
-local function write_beside(self, bytes, options)
-	if options.split or #bytes <= CHUNK then return write_pieces(self, bytes, "command", options) end
-	self.written = task.now()
-	local transport = self.transport
-	return setmetatable({ task = task.spawn(transport.write, transport, bytes, self:seconds("command")) }, Beside)
-end
-
---- Sends several commands in one write, then reads their replies in order (RFC 2920).
--- @param lines    list of command lines, or {bytes=, replies=n} sent as it is
--- @param options  split, gap as send()
--- @return list of replies, each with `command`; raises with `err.replies` when fewer came
-function methods:pipeline(lines, options)
-	options = argument.options(options, PIECES, 2)
-	local items, bytes = {}, {}
-	for i, item in ipairs(lines) do
-		items[i] = as_item(item)
-		bytes[i] = items[i].bytes
-	end
-	local writer <close> = write_beside(self, table.concat(bytes), options)
-	local replies = reply.list()
-	for _, item in ipairs(items) do
-		for _ = 1, item.replies do
-			local ok, answer = pcall(self.reply, self, nil, "reply", item.command)
-			if not ok then
-				if failure.is(answer) then answer.replies = replies end
-				error(answer, 0)
-			end
-			replies[#replies + 1] = answer
-		end
-	end
-	if writer then
-		local ok, message, code = writer.task:join()
-		if not ok then self:fail("command", message, code, { replies = replies }) end
-	end
-	return replies
-end
+-- ---------------------------------------------------------------- silence
 
 -- Codes that say nothing about the peer: they are for whoever called.
 local OURS = { CANCELED = true, BUSY = true, DEADLOCK = true }

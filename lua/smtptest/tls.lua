@@ -2,13 +2,16 @@
 
 local core = require "smtptest.core.tls"
 local cert = require "smtptest.core.cert"
+local file = require "smtptest.core.file"
 
 local tls = {}
 
--- What makes one context differ from another. A context costs milliseconds: each is made once.
+-- What makes one context differ from another. A context costs milliseconds: each is made once, as long as its files
+-- stay the same.
 local SETTINGS = { "certfile", "keyfile", "cafile", "capath", "min_version", "max_version", "ciphers",
 	"ciphersuites", "groups", "alpn", "keylog" }
-local contexts = {}
+local FILES = { "certfile", "keyfile", "cafile", "capath" }
+local contexts = {}     -- settings as text -> {context, stamp}
 
 local function settings_of(plan)
 	local settings, key = {}, {}
@@ -22,13 +25,22 @@ local function settings_of(plan)
 	return settings, table.concat(key, "\0")
 end
 
+-- What changes when a file does; one that can't be looked at is told by who reads it.
+local function stamp_of(plan)
+	local stamps = {}
+	for i, name in ipairs(FILES) do stamps[i] = plan[name] and file.stamp(plan[name]) or "" end
+	return table.concat(stamps, " ")
+end
+
 --- The client context of a plan.
 -- @param plan  certfile keyfile keypass cafile capath min_version max_version ciphers ciphersuites groups alpn keylog;
 --   keypass a string, or a function called only when the key is encrypted
 -- @return context | nil, message, TLS
 function tls.context(plan)
 	local settings, key = settings_of(plan)
-	if contexts[key] then return contexts[key] end
+	local stamp = stamp_of(plan)
+	local known = contexts[key]
+	if known and known.stamp == stamp then return known.context end
 	if settings.keyfile and not settings.certfile then settings.certfile = settings.keyfile end
 	if type(plan.keypass) == "string" then settings.keypass = plan.keypass end
 	local context, message, code, missing = core.context(settings)
@@ -39,7 +51,7 @@ function tls.context(plan)
 		context, message, code = core.context(settings)
 	end
 	if not context then return nil, message, code end
-	contexts[key] = context
+	contexts[key] = { context = context, stamp = stamp }
 	return context
 end
 

@@ -24,6 +24,13 @@ function transcript.tracker()
 	}, Tracker)
 end
 
+--- A tracker as that one is now, to look at bytes that are sent later.
+function transcript.copy(tracker)
+	local twin = {}
+	for key, value in pairs(tracker) do twin[key] = value end
+	return setmetatable(twin, Tracker)
+end
+
 --- The server sent a 334: the next line that is sent answers it, unless it was answered before.
 function Tracker:challenged()
 	if self.early > 0 then

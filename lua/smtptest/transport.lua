@@ -2,8 +2,9 @@
 --
 -- Everything a session sends or receives passes here, and here it is shown to listeners.
 
+local argument = require "smtptest.argument"
 local layers = require "smtptest.layer"
-local poll = require "smtptest.core.poll"
+local listeners = require "smtptest.listeners"
 local task = require "smtptest.task"
 local wire = require "smtptest.wire"
 
@@ -33,6 +34,10 @@ function Turn:__close()
 		for _, promise in ipairs(waiting) do promise:set(true) end
 	end
 end
+
+for name, method in pairs(listeners.methods) do Transport[name] = method end
+
+local sent, received, below = listeners.sent, listeners.received, listeners.below
 
 local function wrap(a_wire, plan)
 	plan = plan or {}
@@ -86,70 +91,6 @@ transport.wrap = wrap
 -- @return listener with accept(deadline) -> wire, close | nil, message, code
 function transport.listen(path)
 	return wire.listen({ family = "unix", path = path })
-end
-
--- ---------------------------------------------------------------- events
-
---- Calls fn with an event for every write or record taken, every chunk read and every fact.
--- @param fn       function(event), event as DESIGN's Session.on
--- @param options  table: below (true: also the bytes under the layers, as direction "send"/"receive" with `below` set)
--- @return a function that removes fn
-function Transport:on(fn, options)
-	local entry = { fn = fn, below = options and options.below }
-	-- A new list each time: a listener may be added or removed while the old one is walked.
-	self.listeners = table.move(self.listeners, 1, #self.listeners, 1, {})
-	table.insert(self.listeners, entry)
-	return function()
-		local rest = {}
-		for _, other in ipairs(self.listeners) do
-			if other ~= entry then rest[#rest + 1] = other end
-		end
-		self.listeners = rest
-	end
-end
-
-function Transport:layer_name()
-	local top = self.layers[#self.layers]
-	return top and top.name or "clear"
-end
-
-local function emit(self, event)
-	event.time = poll.walltime()
-	event.layer = event.layer or self:layer_name()
-	for _, entry in ipairs(self.listeners) do
-		if not event.below or entry.below then entry.fn(event) end
-	end
-end
-
---- Tells the listeners a fact.
--- @param name    "reply" "line" "tls" "auth" "leftover" "closed"
--- @param fields  table that becomes the event
-function Transport:note(name, fields)
-	if #self.listeners == 0 then return end
-	fields = fields or {}
-	fields.direction, fields.event = "note", name
-	emit(self, fields)
-end
-
--- `observer` is the session: it sees bytes without an event being made for it.
-local function sent(self, bytes)
-	local from, to
-	if self.observer then from, to = self.observer:sent(bytes) end
-	if #self.listeners > 0 then
-		emit(self, { direction = "send", bytes = bytes, secret = from and { from, to } })
-	end
-end
-
-local function received(self, bytes)
-	local from, to
-	if self.observer then from, to = self.observer:received(bytes) end
-	if #self.listeners > 0 then
-		emit(self, { direction = "receive", bytes = bytes, secret = from and { from, to } })
-	end
-end
-
-local function below(self, direction, bytes, layer)
-	if #self.listeners > 0 then emit(self, { direction = direction, bytes = bytes, below = true, layer = layer }) end
 end
 
 -- ---------------------------------------------------------------- writing
@@ -455,11 +396,47 @@ local function keep(self, bytes)
 	self.parts[#self.parts + 1] = bytes
 end
 
+-- Takes a layer out of the stack; what it has decoded stays to be read.
+-- @return the bytes that it was given and that are not its own
+local function take_out(self, level)
+	local layer = self.layers[level]
+	local rest = layer.machine.rest and layer.machine:rest() or ""
+	while layer.name ~= "tls" do
+		local bytes = layer:read(CHUNK)
+		if not bytes or bytes == "" then break end
+		keep(self, bytes)
+	end
+	self.layers[level] = nil
+	local observer = self.observer
+	if observer and observer.popped then observer:popped(layer.machine) end
+	return rest
+end
+
+--- Puts a SASL security layer on, in place of one that is on top already (RFC 4422 section 3.8). It is fed with what
+-- was read below it.
+-- @param machine  as push() takes it
+function Transport:secure(machine)
+	local level = #self.layers
+	local top = self.layers[level]
+	if top and top.secures then
+		local layer = layers.new(machine)
+		layer:feed(take_out(self, level))
+		self.layers[level] = layer
+	else
+		level = level + 1
+		self:push(machine)
+	end
+	self.layers[level].secures = true
+end
+
+local POP = { notify = "boolean", wait = "boolean", timeout = "number" }
+
 --- Takes the top layer off: close_notify, then what is below it on the same connection.
--- @param options  notify (default true: send close_notify), wait (default true: read the peer's)
+-- @param options  notify (default true: send close_notify), wait (default true: read the peer's), timeout (seconds;
+--   default: the plan's)
 -- @return the machine | nil, message, code
 function Transport:pop(options)
-	options = options or {}
+	options = argument.options(options, POP, 2)
 	local level = #self.layers
 	local layer = self.layers[level]
 	if not layer then return nil, "no layer to take off", "EINVAL" end
@@ -480,8 +457,7 @@ function Transport:pop(options)
 			end
 		until not bytes
 	end
-	self.layers[level] = nil
-	if layer.machine.rest then keep(self, layer.machine:rest()) end
+	keep(self, take_out(self, level))
 	return layer.machine
 end
 

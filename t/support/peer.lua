@@ -99,7 +99,7 @@ function Client:auth(options)
 		return server
 	end
 	self:send("235 2.7.0 welcome\r\n")
-	if server:ssf() > 0 then self.transport:push(server:layer()) end
+	if server:ssf() > 0 then self.transport:secure(server:layer()) end
 	return server
 end
 
@@ -172,6 +172,29 @@ function peer.pair(plan, kind)
 	local mine, theirs = transport.pair(kind)
 	theirs.timeout = LIMIT
 	return session.wrap(mine, laid({ timeout = LIMIT }, plan)), theirs
+end
+
+--- What a server sees when body(session) runs and every line is answered with 250.
+function peer.seen(body, plan)
+	local mine, other = peer.pair(plan)
+	local server = task.spawn(function()
+		while other:line() do other:write "250 ok\r\n" end
+	end)
+	local bytes = {}
+	mine:on(function(e) if e.direction == "send" then bytes[#bytes + 1] = e.bytes end end)
+	body(mine)
+	mine:close()
+	server:join(20)
+	other:close()
+	return table.concat(bytes)
+end
+
+--- What fn raises, as text: the misuse of the script's author.
+function peer.complaint(fn, ...)
+	local ok, message = pcall(fn, ...)
+	assert(not ok, "nothing was raised")
+	assert(type(message) == "string", message)
+	return message
 end
 
 --- What fn raises, which must be the error object of a session with that code.
