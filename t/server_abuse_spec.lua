@@ -155,6 +155,26 @@ describe("a client that does not speak SMTP", function()
 	end)
 end)
 
+describe("a client that never pauses", function()
+	it("keeps nobody waiting", function()
+		serve({}, function(port)
+			local function connect()
+				return smtptest.connect { host = "127.0.0.1", port = port, timeout = LIMIT }
+			end
+			local hasty <close> = connect()
+			local lines = ("NOOP\r\n"):rep(20000)
+			local writing = task.spawn(function() while hasty.transport:write(lines, LIMIT) do end end)
+			local reading = task.spawn(function() while hasty.transport:read(65536, LIMIT) do end end)
+			for _ = 1, 5 do
+				local other <close> = connect()
+				other:ehlo():expect(250)
+			end
+			writing:cancel()
+			reading:cancel()
+		end)
+	end)
+end)
+
 describe("a slow client", function()
 	it("is sent away after the time-out, though it sends a byte now and then", function()
 		beside({ timeout = 0.2 }, function(connect)

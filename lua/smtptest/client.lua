@@ -5,6 +5,7 @@
 
 local core = require "smtptest.core.line"
 local acceptor = require "smtptest.acceptor"
+local task = require "smtptest.task"
 local tls = require "smtptest.tls"
 local transcript = require "smtptest.transcript"
 
@@ -15,6 +16,8 @@ Client.__index = Client
 
 -- Bytes a read asks for: most messages are small, and more means that memory is asked for, too.
 local CHUNK, LARGE = 16384, 65536
+-- Commands or reads after which others have their turn.
+local TURN = 64
 local END = "\r\n.\r\n"
 
 --- What ends the work on a connection: raised inside the server only.
@@ -41,7 +44,7 @@ end
 function client.new(server, transport, peer)
 	return setmetatable({
 		server = server, transport = transport, peer = peer, protocol = server.protocol,
-		pending = "", ssf = 0, errors = 0, timeout = server.plan.timeout or 300,
+		pending = "", ssf = 0, errors = 0, turns = 0, timeout = server.plan.timeout or 300,
 	}, Client)
 end
 
@@ -55,6 +58,14 @@ end
 function Client:observe()
 	self.tracker, self.transcript = transcript.tracker(), transcript.new()
 	self.transport.observer = setmetatable({ tracker = self.tracker, transcript = self.transcript }, Observer)
+end
+
+--- Lets others have their turn, now and then: who sends without a pause is always ready, and would keep all waiting.
+function Client:breathe()
+	self.turns = self.turns + 1
+	if self.turns < TURN then return end
+	self.turns = 0
+	task.sleep(0)
 end
 
 -- ---------------------------------------------------------------- writing
@@ -170,6 +181,7 @@ function Client:read_line(seconds)
 	local bytes = self.transport:pending()
 	while not bytes:find("\n", 1, true) do
 		local why, symbol
+		self:breathe()
 		bytes, why, symbol = self.transport:read(CHUNK, seconds or self.timeout)
 		if not bytes then return failed(self, why, symbol) end
 	end
@@ -200,6 +212,7 @@ function Client:read_raw(limit)
 	local ask = CHUNK
 	while true do
 		local bytes
+		self:breathe()
 		bytes, message, code = transport:read(ask, self.timeout * 2)
 		if not bytes then return failed(self, message, code) end
 		if #bytes == ask then ask = LARGE end
@@ -231,6 +244,7 @@ function Client:read_bytes(size, keep)
 	local parts = {}
 	while size > 0 do
 		local bytes
+		self:breathe()
 		bytes, message, code = self.transport:read(math.min(size, LARGE), self.timeout * 2)
 		if not bytes then return failed(self, message, code) end
 		size = size - #bytes

@@ -438,6 +438,7 @@ function receiver.serve(client, greeted)
 	end
 	local limit = server.limits.errors
 	while not client.finished do
+		client:breathe()
 		local line, message, code = client:read_line()
 		if line then
 			execute(client, line)

@@ -345,7 +345,7 @@ local function linger(client)
 	if t.closed or client.ended then return t:close() end
 	t:shutdown()
 	local deadline = task.now() + 1
-	while t:read(65536, math.max(0, deadline - task.now())) do end
+	while t:read(65536, math.max(0, deadline - task.now())) and task.now() < deadline do client:breathe() end
 	t:close()
 end
 
