@@ -293,10 +293,10 @@ end
 
 -- RFC 3030 section 2: the chunk comes whatever we think of the command.
 function verbs.BDAT(client, argument)
-	local digits, last = argument:match("^(%d+)%s*(.*)$")
+	local digits, last = argument:match("^(%d+) *(%a*)$")
 	local size = digits and #digits <= 18 and tonumber(digits)
-	last = last and last:upper()
-	if not size or last ~= "" and last ~= "LAST" then
+	last = last ~= "" and last
+	if not size or last and (last:upper() ~= "LAST" or argument == digits .. last) then
 		-- Where the next command begins nobody knows now.
 		return refuse(client, 421, "4.5.2 BDAT wants a size, and maybe LAST: closing")
 	end
@@ -313,13 +313,15 @@ function verbs.BDAT(client, argument)
 	local parts, message, symbol = client:read_bytes(size, not code)
 	if not parts then return receiver.lost(client, message, symbol) end
 	if code then
-		if client.chunks then reset(client) end
+		-- The message has failed, and the chunks that follow in the pipeline must not make another.
+		if code == 552 and last then return refuse_message(client, code, text) end
+		if code == 552 then reset(client) end
 		return refuse(client, code, text)
 	end
 	client.size = client.size + size
 	client.chunks = client.chunks or {}
 	table.move(parts, 1, #parts, #client.chunks + 1, client.chunks)
-	if last == "LAST" then return deliver(client, client.chunks, true) end
+	if last then return deliver(client, client.chunks, true) end
 	client:answer(250, ("2.0.0 %d bytes"):format(size))
 end
 
