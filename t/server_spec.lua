@@ -128,6 +128,16 @@ describe("a message", function()
 		end)
 	end)
 
+	it("may begin before the 354, which does not wait for its end", function()
+		session_with({}, function(s, self)
+			s:send "MAIL FROM:<a@client.test>\r\nRCPT TO:<b@server.test>\r\nDATA\r\n1\r\n"
+			for _, code in ipairs { 250, 250, 354 } do s:reply():expect(code) end
+			s:send "2\r\n.\r\n"
+			s:reply():expect(250)
+			assert.equal("1\r\n2\r\n", self.messages[1].data)
+		end)
+	end)
+
 	it("comes in chunks, unchanged (RFC 3030)", function()
 		session_with({}, function(s, self)
 			s:mail("a@client.test", { BODY = "8BITMIME", SIZE = 12 }):expect(250)
@@ -350,6 +360,21 @@ describe("limits", function()
 			s:bdat(("x"):rep(600)):expect(250)
 			s:bdat(("x"):rep(600), { last = true }):expect("5.3.4")
 			s:noop():expect(250)
+		end)
+	end)
+
+	it("of a message are of its own bytes: no dots before lines, no end (RFC 1870)", function()
+		session_with({ limits = { message = 9 } }, function(s, self)
+			for _, body in ipairs { "1234567\r\n", ".\r\n.\r\n.\r\n", "\r\n..\r\n.\r\n" } do
+				s:mail("a@b.test", { SIZE = 9 }):expect(250)
+				s:rcpt("a@b.test")
+				s:data(body):expect(250)
+				assert.equal(body, self.messages[#self.messages].data)
+			end
+			for _, body in ipairs { "12345678\r\n", ".\r\n.\r\n.2\r\n", ("\r\n"):rep(5), ("."):rep(20) } do
+				send(s, body):expect("5.3.4")
+			end
+			assert.equal(3, #self.messages)
 		end)
 	end)
 

@@ -201,18 +201,24 @@ end
 
 --- Reads a message up to and with its end, CR LF "." CR LF and nothing else (RFC 5321 section 4.1.1.4), in memory
 -- bounded by `limit`.
--- @param limit  bytes; of a longer message nothing is kept
+-- @param limit  bytes, without dots before lines and without the end (RFC 1870 section 5); of a longer message nothing
+--   is kept
 -- @return list of strings: the bytes as they came; or nil, message, CODE; TOOLONG when the end was found, but too late
 function Client:read_raw(limit)
-	local ok, message, code = before_reading(self)
-	if not ok then return nil, message, code end
 	local transport = self.transport
+	local ok, message, code
 	local parts, size = {}, 0
+	local room = limit + limit // 3 + 3     -- a line with a dot before it has three bytes
 	local tail = "\r\n"             -- the end of what came before: a message may be nothing but its end
 	local ask = CHUNK
 	while true do
 		local bytes
 		self:breathe()
+		-- Also for who has sent the beginning of the message with DATA, and waits for the 354.
+		if self.pending ~= "" and transport.position > #transport.buffer then
+			ok, message, code = self:flush()
+			if not ok then return nil, message, code end
+		end
 		bytes, message, code = transport:read(ask, self.timeout * 2)
 		if not bytes then return failed(self, message, code) end
 		if #bytes == ask then ask = LARGE end
@@ -226,9 +232,9 @@ function Client:read_raw(limit)
 			end
 		end
 		size = size + #bytes
-		if size > limit then parts = {} else parts[#parts + 1] = bytes end
+		if size > room then parts = {} else parts[#parts + 1] = bytes end
 		if at then
-			if size <= limit then return parts end
+			if size <= limit + 3 or size <= room and #client.unstuffed(table.concat(parts)) <= limit then return parts end
 			return nil, ("a message of more than %d bytes"):format(limit), "TOOLONG"
 		end
 		tail = window:sub(-4)
