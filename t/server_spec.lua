@@ -501,6 +501,18 @@ describe("the PROXY protocol", function()
 		end)
 	end)
 
+	it("is not waited for longer than the time-out, though a byte comes now and then", function()
+		for _, way in ipairs { "none", "implicit" } do
+			with({ proxy = true, timeout = 0.1, tls = way }, function(_, connect)
+				local s <close> = connect { greeting = false }
+				local slow = task.spawn(pcall, s.send, s, "PROXY TCP4 " .. ("1"):rep(90), { split = 1, gap = 0.02 })
+				local bytes = s.transport:read(4096, 1)
+				assert.equal(way == "none" and "421 4.4.2 timed out\r\n" or nil, bytes)
+				slow:cancel()
+			end)
+		end
+	end)
+
 	it("is asked for: without it there is no greeting", function()
 		with({ proxy = true }, function(_, connect)
 			local s <close> = connect { greeting = false }

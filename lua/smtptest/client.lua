@@ -54,6 +54,13 @@ local function failed(self, message, code)
 	return nil, message, code
 end
 
+-- The same of a read: when nothing came in time, more may come, and there may be something to say.
+local function unread(self, message, code)
+	if code ~= "TIMEOUT" then return failed(self, message, code) end
+	self.why = message
+	return nil, message, code
+end
+
 --- Lets a transcript and its secrets be kept, for whoever listens.
 function Client:observe()
 	self.tracker, self.transcript = transcript.tracker(), transcript.new()
@@ -177,13 +184,13 @@ function Client:read_line(seconds)
 	end
 	text, message, code = self.transport:line(seconds or self.timeout)
 	if text then return text end
-	if code ~= "TOOLONG" then return failed(self, message, code) end
+	if code ~= "TOOLONG" then return unread(self, message, code) end
 	local bytes = self.transport:pending()
 	while not bytes:find("\n", 1, true) do
 		local why, symbol
 		self:breathe()
 		bytes, why, symbol = self.transport:read(CHUNK, seconds or self.timeout)
-		if not bytes then return failed(self, why, symbol) end
+		if not bytes then return unread(self, why, symbol) end
 	end
 	self.transport:unread(bytes:match("\n(.*)$"))
 	return nil, message, code
@@ -220,7 +227,7 @@ function Client:read_raw(limit)
 			if not ok then return nil, message, code end
 		end
 		bytes, message, code = transport:read(ask, self.timeout * 2)
-		if not bytes then return failed(self, message, code) end
+		if not bytes then return unread(self, message, code) end
 		if #bytes == ask then ask = LARGE end
 		local window = tail .. bytes
 		local at = window:find(END, 1, true)
@@ -252,7 +259,7 @@ function Client:read_bytes(size, keep)
 		local bytes
 		self:breathe()
 		bytes, message, code = self.transport:read(math.min(size, LARGE), self.timeout * 2)
-		if not bytes then return failed(self, message, code) end
+		if not bytes then return unread(self, message, code) end
 		size = size - #bytes
 		if keep then parts[#parts + 1] = bytes end
 	end
@@ -295,8 +302,10 @@ function Client:starttls(fields)
 		self.transport:unread(pending)
 	end
 	local leftover
+	self.mute = true        -- what is said in clear has no place in a handshake
 	leftover, message, code = self.transport:push(machine, math.min(self.timeout, 60))
 	if not leftover then return failed(self, message, code) end
+	self.mute = nil
 	if leftover ~= "" then
 		self.leftover = leftover
 		self.transport:note("leftover", { bytes = leftover })
@@ -312,8 +321,8 @@ end
 -- @return true | nil, message, CODE
 function Client:auth(argument)
 	if not argument then
-		local line = self.last and self.last:upper():find("^AUTH ") and self.last
-		if not line then
+		local line = self.last
+		if not (line and line:upper():find "^AUTH%f[%A]") then
 			local message, code
 			line, message, code = self:line()
 			if not line then return nil, message, code end
@@ -321,6 +330,7 @@ function Client:auth(argument)
 		argument = line:match("^%a+ (.*)$") or ""
 	end
 	local ok, message, code = acceptor.accept(self, argument)
+	self.last = nil         -- it is answered
 	if not self.ended then
 		local sent, why, symbol = self:flush()
 		if not sent then return nil, why, symbol end

@@ -333,7 +333,7 @@ function verbs.AUTH(client, argument)
 	if client.authname then return refuse(client, 503, "5.5.1 authenticated already") end
 	if client.from then return refuse(client, 503, "5.5.1 not while a message is sent (RFC 4954 section 4)") end
 	local _, message, symbol = acceptor.accept(client, argument)
-	if client.ended then return receiver.lost(client, message, symbol) end
+	if client.ended or symbol == "TIMEOUT" then return receiver.lost(client, message, symbol) end
 	if symbol == "EOF" then
 		client:close()
 		error(clients.ENDED, 0)
@@ -395,8 +395,7 @@ end
 
 --- The connection has failed: says so where it can, and ends.
 function receiver.lost(client, message, code)
-	if code == "TIMEOUT" then
-		client.ended = nil
+	if code == "TIMEOUT" and not client.ended and not client.mute then
 		client:answer(421, "4.4.2 timed out")
 		client:flush()
 	end

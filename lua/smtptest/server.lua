@@ -298,7 +298,7 @@ end
 
 -- The PROXY header that must come first: who the client says it speaks for.
 local function read_proxy(client)
-	local bytes = ""
+	local bytes, deadline = "", task.now() + math.min(client.timeout, 60)
 	while true do
 		local header, rest, code = proxy.parse(bytes)
 		if header then
@@ -309,13 +309,14 @@ local function read_proxy(client)
 		elseif code then
 			return nil, rest, code
 		end
-		local more, message, symbol = client.transport:read(4096, math.min(client.timeout, 60))
+		local more, message, symbol = client.transport:read(4096, math.max(0, deadline - task.now()))
 		if not more then return nil, message, symbol end
 		bytes = bytes .. more
 	end
 end
 
 local function converse(self, client)
+	client.mute = self.plan.tls == "implicit" or nil
 	if self.plan.proxy then
 		local ok, message, code = read_proxy(client)
 		if not ok then return receiver.lost(client, message, code) end
@@ -335,14 +336,14 @@ end
 local function fail(self, client, err)
 	if not self.failed then self.failed = { err } end
 	self:note(client, "error", { message = tostring(err) })
-	if client.ended or client.transport.closed or self.scripted then return end
+	if client.ended or client.mute or client.transport.closed or self.scripted then return end
 	pcall(client.reply, client, 421, "4.3.0 the handler failed")
 end
 
 -- Closes without a reset: what we said last must reach a client that has sent more than we read (RFC 1122 4.2.2.13).
 local function linger(client)
 	local t = client.transport
-	if t.closed or client.ended then return t:close() end
+	if t.closed or client.ended or client.mute then return t:close() end
 	t:shutdown()
 	local deadline = task.now() + 1
 	while t:read(65536, math.max(0, deadline - task.now())) and task.now() < deadline do client:breathe() end
