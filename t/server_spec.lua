@@ -70,6 +70,8 @@ describe("server.listen", function()
 		{ { sasl = { user = {} } }, "unknown option 'user' %(did you mean 'users'%?%)" },
 		{ { on = { rctp = print } }, "unknown handler 'rctp' %(did you mean 'rcpt'%?%)" },
 		{ { on = { rcpt = 550 } }, "handler 'rcpt': expected a function" },
+		{ { capabilities = { "" } }, "capability '1': expected text" },
+		{ { capabilities = { SIZE = { 5 } } }, "capability 'SIZE': expected text" },
 		{ { limits = { lines = 1 } }, "unknown option 'lines' %(did you mean 'line'%?%)" },
 	}
 	for _, case in ipairs(wrong) do
@@ -314,6 +316,30 @@ describe("capabilities", function()
 			end
 			assert.same({ "SCRAM-SHA-512", "SCRAM-SHA-256", "SCRAM-SHA-1", "DIGEST-MD5", "CRAM-MD5", "PLAIN", "LOGIN" },
 				offered.AUTH)
+		end)
+	end)
+
+	it("may be named in a list, each once, in either case", function()
+		with({ tls = "starttls", capabilities = { "PIPELINING", "STARTTLS" } }, function(_, connect)
+			local s <close> = connect()
+			assert.same({ "PIPELINING", "STARTTLS" }, { table.unpack(s:hello() and s.capabilities) })
+			s:starttls():expect(220)
+			s:ehlo()
+			assert.same({ "PIPELINING" }, { table.unpack(s.capabilities) })
+		end)
+		session_with({ capabilities = { dsn = false, size = "7" } }, function(s)
+			assert.is_nil(s.capabilities.DSN)
+			assert.same({ "7" }, s.capabilities.SIZE)
+		end)
+	end)
+
+	it("bring their parameters, and BINARYMIME refuses DATA (RFC 3030 section 3)", function()
+		session_with({ capabilities = { BINARYMIME = true, REQUIRETLS = true } }, function(s, self)
+			s:mail("a@b.test", { BODY = "BINARYMIME", REQUIRETLS = true }):expect(250)
+			s:rcpt("a@b.test", { REQUIRETLS = true }):expect(250)
+			s:command("DATA"):expect(503)
+			s:bdat("a\nb\0", { last = true }):expect(250)
+			assert.equal("a\nb\0", self.messages[1].data)
 		end)
 	end)
 

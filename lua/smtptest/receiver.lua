@@ -56,11 +56,14 @@ local function capability_lines(client)
 	end
 	local named = {}
 	for _, keyword in ipairs(server.capabilities) do
-		add(keyword, server.capabilities[keyword])
+		-- Not offered under TLS, whoever has named it (RFC 3207 section 4.2).
+		if keyword ~= "STARTTLS" or not client.tls then add(keyword, server.capabilities[keyword]) end
 		named[keyword] = true
 	end
 	local given = server.given
-	if server.plan.tls == "starttls" and not client.tls and given.STARTTLS == nil then add "STARTTLS" end
+	if server.plan.tls == "starttls" and not client.tls and not named.STARTTLS and given.STARTTLS == nil then
+		add "STARTTLS"
+	end
 	if not named.AUTH and given.AUTH == nil then
 		local mechanisms = acceptor.mechanisms(client)
 		if #mechanisms > 0 then add("AUTH", mechanisms) end
@@ -98,7 +101,8 @@ local function xtext(value)
 	return not value:gsub("%+%x%x", ""):find("[+=%c\127-\255]")
 end
 
--- What is wrong with a parameter: nil when nothing is. Each has a capability that brings it.
+-- What is wrong with a parameter: nil when nothing is. Each has a capability that brings it; any other is taken when a
+-- capability of its name is offered.
 local PARAMS = {
 	mail = {
 		SIZE = { "SIZE", function(value, client)
@@ -106,8 +110,9 @@ local PARAMS = {
 			if not size then return 501, "5.5.4 SIZE is a number (RFC 1870 section 4)" end
 			if size > client.server.limits.message then return 552, "5.3.4 message size exceeds the limit" end
 		end },
-		BODY = { "8BITMIME", function(value)
+		BODY = { "8BITMIME", function(value, client)
 			value = value ~= true and value:upper()
+			if value == "BINARYMIME" and client.server.capabilities.BINARYMIME then return nil end
 			if value ~= "7BIT" and value ~= "8BITMIME" then return 501, "5.5.4 BODY is 7BIT or 8BITMIME (RFC 6152)" end
 		end },
 		SMTPUTF8 = { "SMTPUTF8", function(value)
@@ -145,6 +150,10 @@ local PARAMS = {
 	},
 }
 
+-- Capabilities that are no parameters, or not here.
+local OURS = { PIPELINING = true, SIZE = true, ["8BITMIME"] = true, SMTPUTF8 = true, ENHANCEDSTATUSCODES = true,
+	DSN = true, CHUNKING = true, BINARYMIME = true, STARTTLS = true, AUTH = true }
+
 local function offered(client, capability)
 	if not client.esmtp then return false end
 	if capability == "AUTH" then return client.server.plan.sasl ~= nil or client.server.capabilities.AUTH ~= nil end
@@ -158,11 +167,13 @@ local function parse(client, kind, argument, utf8ok)
 	if not named then return refuse(client, code, text) end
 	for name, value in pairs(named.params) do
 		local known = PARAMS[kind][name]
-		if not known or not offered(client, known[1]) then
+		if not offered(client, known and known[1] or not OURS[name] and name) then
 			return refuse(client, 555, "5.5.4 unknown parameter " .. name)
 		end
-		code, text = known[2](value, client)
-		if code then return refuse(client, code, text) end
+		if known then
+			code, text = known[2](value, client)
+			if code then return refuse(client, code, text) end
+		end
 	end
 	return named
 end
@@ -282,6 +293,9 @@ function verbs.DATA(client, argument)
 	if not client.from then return refuse(client, 503, "5.5.1 MAIL first") end
 	if client.chunks then return refuse(client, 503, "5.5.1 BDAT has begun") end
 	if #client.to == 0 then return refuse(client, 503, "5.5.1 RCPT first") end
+	if tostring(client.from.params.BODY):upper() == "BINARYMIME" then
+		return refuse(client, 503, "5.5.1 BINARYMIME comes by BDAT (RFC 3030 section 3)")
+	end
 	local code = handled(client, "begin")
 	if code and code ~= 354 then return end
 	if not code then client:say(GO_AHEAD) end

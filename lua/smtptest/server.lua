@@ -59,11 +59,30 @@ local function check_handlers(on, level)
 	end
 end
 
+-- What was given, checked, its keywords in upper case.
+local function in_capitals(given, level)
+	local result = {}
+	for key, value in pairs(given) do
+		local good
+		if math.type(key) == "integer" then
+			good = type(value) == "string" and value:find "^[^\r\n]*%S"
+		elseif type(key) == "string" then
+			key, good = key:upper(), type(value) ~= "function" and type(value) ~= "userdata"
+			for _, word in ipairs(type(value) == "table" and value or {}) do good = good and type(word) == "string" end
+		end
+		if not good then
+			error(("capability '%s': expected text in a list, or true, false, text or a list of words under its name")
+				:format(tostring(key)), level + 1)
+		end
+		result[key] = value
+	end
+	return result
+end
+
 -- A list replaces what we offer, a map is laid over it: {SIZE = {"1000"}, PIPELINING = false, XFOO = true}.
 local function capabilities_of(given, limits)
 	local result = {}
 	local function add(keyword, words)
-		keyword = keyword:upper()
 		if not result[keyword] then result[#result + 1] = keyword end
 		result[keyword] = words
 	end
@@ -75,7 +94,7 @@ local function capabilities_of(given, limits)
 	for _, text in ipairs(given) do
 		local words = {}
 		for word in text:gmatch("%S+") do words[#words + 1] = word end
-		add(table.remove(words, 1), words)
+		add(table.remove(words, 1):upper(), words)
 	end
 	local names = {}
 	for keyword, words in pairs(given) do
@@ -136,10 +155,11 @@ function server.listen(plan)
 	local limits = laid_over(server.limits, argument.options(plan.limits, LIMITS, 2))
 	argument.options(plan.sasl, SASL, 2)
 	check_handlers(plan.on or {}, 2)
+	local given = in_capitals(plan.capabilities or {}, 2)
 	local self = setmetatable({
 		plan = plan, name = plan.name, protocol = plan.protocol, limits = limits, on = plan.on or {},
 		hello = plan.protocol == "lmtp" and "LHLO" or "EHLO",
-		given = plan.capabilities or {}, capabilities = capabilities_of(plan.capabilities or {}, limits),
+		given = given, capabilities = capabilities_of(given, limits),
 		messages = {}, waiters = {}, clients = {}, count = 0, facts = {}, listeners = {}, offered = {}, received = 0,
 	}, Server)
 	if plan.tls ~= "none" then
