@@ -306,9 +306,12 @@ describe("a handler", function()
 			seen = names
 			if names.authname == "bob" then return 535, "5.7.8 not bob" end
 			if names.username ~= names.authname then return 235, "2.7.0 acting for another" end
-		end }, function(s)
+		end }, function(s, self)
 			s:ehlo()
+			local told
+			self:on_event(function(event) told = event.event == "auth" and event.refused or told end)
 			s:auth { mechanism = "PLAIN", authname = "bob", password = "b" }:expect(535)
+			assert.equal("5.7.8 not bob", told)
 			s:auth { mechanism = "PLAIN", authname = "alice", username = "carol", password = "a" }:expect(235)
 			assert.same({ mechanism = "PLAIN", authname = "alice", username = "carol" }, seen)
 		end, { sasl = { users = { alice = "a", bob = "b" } } })

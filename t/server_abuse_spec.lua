@@ -289,6 +289,13 @@ describe("AUTH", function()
 		end
 	end)
 
+	it("has no initial response where the server begins (RFC 4954 section 4)", function()
+		session_beside({}, function(s)
+			assert.equal(501, s:command("AUTH CRAM-MD5 QUJD").code)
+			assert.equal(501, s:command("AUTH CRAM-MD5 =").code)
+		end)
+	end)
+
 	it("may be canceled in any step, and begun again", function()
 		for mechanism in pairs(STARTS) do
 			session_beside({}, function(s)

@@ -89,6 +89,9 @@ local function response_of(client)
 	return bytes
 end
 
+-- Those of the Cyrus library that begin with a challenge whatever was said (RFC 4954 section 4).
+local SERVER_FIRST = { ["CRAM-MD5"] = true }
+
 -- Refused by the library, whatever its reason: which of name and password was wrong is nobody's business.
 local function reject(client, message)
 	client.server:note(client, "auth", { mechanism = client.trying, refused = message })
@@ -119,6 +122,7 @@ local function admit(client, conn, mechanism)
 	code, text = code or 235, text or "2.7.0 authentication successful"
 	client:answer(code, text)
 	if code ~= 235 then
+		client.server:note(client, "auth", { mechanism = mechanism, refused = text })
 		conn:close()
 		return nil, text, "SASL"
 	end
@@ -146,6 +150,9 @@ function acceptor.accept(client, argument)
 	elseif rest ~= "" then
 		initial, message, code = base64.decode(rest)
 		if not initial then return refuse(client, 501, "5.5.2 " .. message, message, code) end
+	end
+	if initial and SERVER_FIRST[name] then
+		return refuse(client, 501, ("5.5.4 %s has no initial response (RFC 4954 section 4)"):format(name))
 	end
 	client.trying = name
 	local conn

@@ -346,6 +346,12 @@ function Client:secure()
 	self.transport:push(layer)
 end
 
+--- Forgets all that the client has said, as after a handshake (RFC 3207 section 4.2).
+function Client:forget()
+	self.helo, self.esmtp, self.from, self.to, self.chunks = nil, nil, nil, nil, nil
+	self.authname, self.username, self.mechanism = nil, nil, nil
+end
+
 -- ---------------------------------------------------------------- the end
 
 --- Closes at once.

@@ -366,9 +366,7 @@ function verbs.STARTTLS(client, argument)
 	client:answer(220, "2.0.0 go ahead")
 	local tls, message, symbol = client:starttls()
 	if not tls then return receiver.lost(client, message, symbol or "TLS") end
-	reset(client)
-	client.helo, client.esmtp = nil, nil
-	client.authname, client.username, client.mechanism = nil, nil, nil
+	client:forget()
 end
 
 -- ---------------------------------------------------------------- the others

@@ -286,20 +286,30 @@ function Server:take(client, message)
 	return nil
 end
 
+local Waiter = {}
+
+-- Also when the task that waits is canceled.
+function Waiter:__close()
+	for i = #self.list, 1, -1 do
+		if self.list[i] == self then table.remove(self.list, i) end
+	end
+end
+
+local STOPPED = "the server is stopped"
+
 --- Waits until n messages have come.
 -- @param n        default 1
 -- @param seconds  default: for ever
--- @return the list of all messages | nil, message, TIMEOUT
+-- @return the list of all messages | nil, message, TIMEOUT, or CANCELED when the server is stopped before
 function Server:wait(n, seconds)
 	n = n or 1
 	if #self.messages >= n then return self.messages end
-	local waiter = { n = n, promise = task.promise() }
+	if self.stopped then return nil, STOPPED, "CANCELED" end
+	local waiter <close> = setmetatable({ n = n, promise = task.promise(), list = self.waiters }, Waiter)
 	table.insert(self.waiters, waiter)
 	local ok, message, code = waiter.promise:wait(seconds)
-	for i = #self.waiters, 1, -1 do
-		if self.waiters[i] == waiter then table.remove(self.waiters, i) end
-	end
-	if ok then return self.messages end
+	if #self.messages >= n then return self.messages end
+	if ok then return nil, STOPPED, "CANCELED" end
 	if code == "TIMEOUT" then
 		message = ("%d of %d messages came in %g s"):format(#self.messages, n, seconds)
 	end
@@ -433,7 +443,7 @@ end
 --- Starts to accept, as a task.
 -- @return the server
 function Server:start()
-	if self.stopped then error("the server is stopped", 2) end
+	if self.stopped then error(STOPPED, 2) end
 	if not self.acceptor then self.acceptor = task.spawn(accept_all, self) end
 	return self
 end
@@ -460,6 +470,7 @@ function Server:stop()
 			member:cancel()
 		end
 		if self.acceptor then self.acceptor:cancel() end
+		for _, waiter in ipairs(self.waiters) do waiter.promise:set(true) end
 	end
 	local failed = self.failed
 	self.failed = nil
