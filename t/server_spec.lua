@@ -232,6 +232,7 @@ describe("what the server refuses", function()
 		{ { "MAIL FROM:<a@b>", "RCPT TO:<a@b> NOTIFY=NEVER,DELAY" }, 501 },
 		{ { "MAIL FROM:<a@b>", "RCPT TO:<a@b> NOTIFY=SUCCESS,SUCCESS" }, 501 },
 		{ { "MAIL FROM:<a@b>", "RCPT TO:<a@b> ORCPT=x" }, 501 },
+		{ { "MAIL FROM:<a@b>", "RCPT TO:<a@b> ORCPT=utf-8;\u{fc}" }, 501 },
 		{ { "MAIL FROM:<a@b>", "RCPT TO:<a@b> SIZE=1" }, 555 },
 		{ { "EHLO" }, 501 }, { { "EHLO a b" }, 501 }, { { "EHLO a@b" }, 501 }, { { "LHLO x" }, 500 },
 		{ { "RSET x" }, 501 }, { { "QUIT x" }, 501 }, { { "VRFY" }, 501 }, { { "EXPN x" }, 502 },
@@ -361,6 +362,9 @@ describe("capabilities", function()
 		session_with({}, function(s, self)
 			s:mail("m\u{fc}ller@m\u{fc}nchen.test", { SMTPUTF8 = true, RET = "HDRS", ENVID = "a+2Bb" }):expect(250)
 			s:rcpt("gr\u{fc}n@server.test", { NOTIFY = "SUCCESS,DELAY", ORCPT = "rfc822;a+40b" }):expect(250)
+			s:rcpt("b@server.test", { ORCPT = "utf-8;gr\u{fc}n@server.test" }):expect(250)
+			s:rcpt("b@server.test", { ORCPT = "rfc822;gr\u{fc}n@server.test" }):expect(501)
+			s:rcpt("b@server.test", { ORCPT = "utf-8;gr\xfcn@server.test" }):expect(501)
 			s:data("x\r\n")
 			assert.equal("UTF8SMTP", self.messages[1].with)
 			assert.equal("SUCCESS,DELAY", self.messages[1].to[1].params.NOTIFY)

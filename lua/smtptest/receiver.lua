@@ -142,8 +142,12 @@ local PARAMS = {
 			end
 			if seen.NEVER and words ~= "NEVER" then return 501, "5.5.4 NOTIFY=NEVER stands alone (RFC 3461 section 4.1)" end
 		end },
-		ORCPT = { "DSN", function(value)
-			if value == true or #value > 500 or not value:find("^[%w-]+;") or not xtext(value:match(";(.*)")) then
+		ORCPT = { "DSN", function(value, client)
+			local kind, address = (value == true and "" or value):match("^([%w-]+);(.*)$")
+			if kind and kind:upper() == "UTF-8" and client.from.params.SMTPUTF8 and utf8.len(address) then
+				address = address:gsub("[\128-\255]", "")          -- RFC 6533 section 3
+			end
+			if not kind or #value > 500 or not xtext(address) then
 				return 501, "5.5.4 ORCPT is a type, a semicolon and xtext (RFC 3461 section 4.2)"
 			end
 		end },
