@@ -59,6 +59,19 @@ describe("server.listen", function()
 		end)
 	end)
 
+	it("knows the loopback of each family", function()
+		local self <close> = server.listen { family = "inet6" }
+		assert.equal("::1", self.host)
+	end)
+
+	it("refuses a mechanism that nobody could offer, whose name may be misspelt", function()
+		for _, names in ipairs { "PLAIN SCRAM-SHA256", { "SCRAM-SHA256" } } do
+			local err = peer.failure("NOMECH", server.listen, { sasl = { users = { alice = "secret" }, mechanisms = names } })
+			assert.equal("sasl: the Cyrus library has no mechanism 'SCRAM-SHA256' for servers", tostring(err))
+		end
+		server.listen { sasl = { mechanisms = "scram-sha-256-plus EXTERNAL ANONYMOUS" } }:stop()
+	end)
+
 	it("refuses a certificate that can't be used before anybody connects", function()
 		local err = peer.failure("TLS", server.listen, { tls = "starttls", certfile = "/nonexistent/cert" })
 		assert.matches("/nonexistent/cert", tostring(err), 1, true)

@@ -65,6 +65,20 @@ function acceptor.mechanisms(client)
 	return list
 end
 
+--- Looks for what the library has not among the mechanisms that a plan's `sasl` names.
+-- @return the first such name, or nil
+function acceptor.unknown(plan)
+	local names = plan.mechanisms or ""
+	if type(names) == "table" then names = table.concat(names, " ") end
+	for name in names:gmatch "%S+" do
+		local conn = core.server { service = "smtp", host = "localhost", mechanisms = name, users = {}, maxssf = 256,
+			options = plan.options, external_name = "anybody", external_ssf = 256 }
+		local known = conn and conn:mechanisms()[1]
+		if conn then conn:close() end
+		if not known then return name end
+	end
+end
+
 local function refuse(client, code, text, message, symbol)
 	client:answer(code, text)
 	return nil, message or text, symbol or "SASL"

@@ -2,6 +2,7 @@
 --
 -- It binds at once, speaks by itself (receiver.lua), and lets a script answer, or take the connection over.
 
+local acceptor = require "smtptest.acceptor"
 local argument = require "smtptest.argument"
 local cert = require "smtptest.core.cert"
 local clients = require "smtptest.client"
@@ -139,21 +140,23 @@ local function bind(plan)
 end
 
 --- Makes a server; it is bound when this returns, and accepts after start() or serve().
--- @param plan  host ("127.0.0.1") port (0: any) or socket (a path), family; protocol ("smtp" "lmtp"); name (what it
---   calls itself, "localhost"); tls ("none" "starttls" "implicit"), certfile keyfile keypass or cert key (PEM text;
---   default: a P-256 certificate for the name, made here), cafile (whose client certificates are good; without it any
---   is), verify (true: insist on one), min_version max_version ciphers ciphersuites groups alpn keylog; sasl {users=
---   {name = password}, mechanisms= (list, or text with blanks), realm= options= minssf= maxssf=}; capabilities (a list
---   of EHLO lines replaces ours, a map {SIZE = {"1000"}, DSN = false} changes them); on (handlers); proxy (true: a
---   PROXY header must come first); timeout (seconds, 300); limits (as server.limits); keep (false: `messages` stays
---   empty)
--- @return server: host port messages capabilities limits plan; raises when it can't be bound, and TLS for a key or
---   certificate that can't be used
+-- @param plan  host ("127.0.0.1", "::1" for family "inet6") port (0: any) or socket (a path), family; protocol
+--   ("smtp" "lmtp"); name (what it calls itself, "localhost"); tls ("none" "starttls" "implicit"), certfile keyfile
+--   keypass or cert key (PEM text; default: a P-256 certificate for the name, made here), cafile (whose client
+--   certificates are good; without it any is), verify (true: insist on one), min_version max_version ciphers
+--   ciphersuites groups alpn keylog; sasl {users= {name = password}, mechanisms= (list, or text with blanks),
+--   realm= options= minssf= maxssf=}; capabilities (a list of EHLO lines replaces ours, a map {SIZE = {"1000"}, DSN
+--   = false} changes them); on (handlers); proxy (true: a PROXY header must come first); timeout (seconds, 300);
+--   limits (as server.limits); keep (false: `messages` stays empty)
+-- @return server: host port messages capabilities limits plan; raises when it can't be bound, TLS for a key or
+--   certificate that can't be used, and NOMECH for a mechanism that the Cyrus library does not have
 function server.listen(plan)
-	plan = laid_over({ host = "127.0.0.1", port = 0, protocol = "smtp", tls = "none", name = "localhost" },
-		argument.options(plan, PLAN, 2))
-	local limits = laid_over(server.limits, argument.options(plan.limits, LIMITS, 2))
+	plan = laid_over({ port = 0, protocol = "smtp", tls = "none", name = "localhost" }, argument.options(plan, PLAN, 2))
+	plan.host = plan.host or plan.family == "inet6" and "::1" or "127.0.0.1"
 	argument.options(plan.sasl, SASL, 2)
+	local unknown = acceptor.unknown(plan.sasl or {})
+	if unknown then raise("sasl", ("the Cyrus library has no mechanism '%s' for servers"):format(unknown), "NOMECH") end
+	local limits = laid_over(server.limits, argument.options(plan.limits, LIMITS, 2))
 	check_handlers(plan.on or {}, 2)
 	local given = in_capitals(plan.capabilities or {}, 2)
 	local self = setmetatable({
