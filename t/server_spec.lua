@@ -239,6 +239,9 @@ describe("what the server refuses", function()
 		{ { "MAIL FROM:<a@b> SMTPUTF8=yes" }, 501 },
 		{ { "MAIL FROM:<a@b> RET=ALL" }, 501 },
 		{ { "MAIL FROM:<a@b> ENVID=a+1" }, 501 },
+		{ { "MAIL FROM:<a@b> ENVID=" .. ("x"):rep(101) }, 501 },
+		{ { "MAIL FROM:<a@b> SIZE=" .. ("9"):rep(21) }, 501 },
+		{ { "MAIL FROM:<a@b>", "RCPT TO:<a@b> ORCPT=rfc822;" .. ("x"):rep(494) }, 501 },
 		{ { "MAIL FROM:<a@b> FOO=1" }, 555 },
 		{ { "MAIL FROM:<a@b> AUTH=x" }, 555 },
 		{ { "HELO x", "MAIL FROM:<a@b> SIZE=1" }, 555 },
@@ -253,7 +256,7 @@ describe("what the server refuses", function()
 		{ { "MAILFROM:<a@b>" }, 500 }, { { "12345" }, 500 },
 	}
 	for _, case in ipairs(cases) do
-		it(table.concat(case[1], ", "), function()
+		it(table.concat(case[1], ", "):sub(1, 100), function()
 			with({}, function(_, connect)
 				local s <close> = connect()
 				if not case.fresh then s:ehlo():expect(250) end
@@ -265,6 +268,31 @@ describe("what the server refuses", function()
 			end)
 		end)
 	end
+
+	it("AUTH at the wrong time (RFC 4954 section 4)", function()
+		session_with({ sasl = { users = { alice = "secret" } } }, function(s)
+			local auth = { mechanism = "PLAIN", authname = "alice", password = "secret" }
+			s:helo()
+			s:command("AUTH PLAIN"):expect(503)
+			s:ehlo()
+			s:mail("a@b.test", { AUTH = "a+1" }):expect(501)
+			s:mail("a@b.test", { AUTH = "a+2Bb" }):expect(250)
+			s:command("AUTH PLAIN"):expect(503)
+			s:rset()
+			s:auth(auth):expect(235)
+			s:command("AUTH PLAIN"):expect(503)
+		end)
+	end)
+
+	it("what comes in a new layer before EHLO (RFC 4954 section 4)", function()
+		session_with({ sasl = { users = { alice = "secret" } } }, function(s)
+			s:auth { mechanism = "DIGEST-MD5", authname = "alice", password = "secret", minssf = 128, maxssf = 128 }:expect(235)
+			assert.equal(128, s.ssf)
+			s:mail("a@b.test"):expect(503)
+			s:ehlo()
+			s:mail("a@b.test"):expect(250)
+		end)
+	end)
 
 	it("lines that end in anything but CR LF, and control characters", function()
 		session_with({}, function(s)
