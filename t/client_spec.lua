@@ -93,6 +93,16 @@ describe("a scripted client", function()
 		end, nil, { host = "localhost", family = "inet" })
 	end)
 
+	it("blames who misspells a field of starttls()", function()
+		local message
+		scripted(function(client)
+			client:reply(220, "x")
+			local _
+			_, message = pcall(function() return (client:starttls { certfle = "x" }) end)
+		end, function() end)
+		assert.matches("client_spec.lua:%d+: unknown option 'certfle' %(did you mean 'certfile'%?%)", message)
+	end)
+
 	it("shakes hands with another certificate", function()
 		local fault = smtptest.fault
 		scripted(function(client)

@@ -548,6 +548,48 @@ describe("TLS", function()
 		os.remove(path)
 	end)
 
+	it("takes a client's certificate only from the authorities that are named, by file, folder, or for this client", function()
+		local cert = require "smtptest.core.cert"
+		local folder = os.tmpname()
+		os.remove(folder)
+		assert(os.execute("mkdir " .. folder))
+		local function keep(name)
+			local certificate, key = cert.self_signed { name = name }
+			local path = folder .. "/" .. name .. ".pem"
+			local file <close> = assert(io.open(path, "w"))
+			file:write(certificate, key)
+			return path
+		end
+		local good, bad = keep "alice", keep "mallory"
+		assert(os.execute(("mkdir %s/ca && cp %s %s/ca && openssl rehash %s/ca"):format(folder, good, folder, folder)))
+		local function try(plan)
+			plan.tls, plan.sasl = "starttls", { mechanisms = "EXTERNAL" }
+			with(plan, function(_, connect)
+				for _, path in ipairs { good, bad } do
+					local s <close> = connect { certfile = path, keyfile = path, host = "localhost", family = "inet" }
+					s:ehlo()
+					s:starttls():expect(220)
+					if path == bad then
+						peer.failure("TLS", s.ehlo, s)
+					else
+						s:ehlo():expect(250)
+						s:auth { mechanism = "EXTERNAL" }:expect(235)
+					end
+				end
+			end)
+		end
+		try { cafile = good }
+		try { capath = folder .. "/ca" }
+		try { on = { command = function(client, verb)
+			if verb ~= "STARTTLS" then return nil end
+			client:reply(220, "2.0.0 go ahead")
+			if not client:starttls { cafile = good } then return false end
+			client:forget()
+			return true
+		end } }
+		os.execute("rm -r " .. folder)
+	end)
+
 	it("resumes sessions", function()
 		with({ tls = "starttls" }, function(self)
 			local plan = { host = "localhost", family = "inet", port = self.port, tls = "starttls", timeout = LIMIT }

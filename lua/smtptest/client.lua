@@ -293,7 +293,10 @@ function Client:starttls(fields)
 	context, message, code = self.server:context(fields)
 	if not context then return nil, message, code end
 	local machine
-	machine, message, code = context:server { verify = self.server.plan.cafile ~= nil }
+	-- Who names authorities wants no other's certificates.
+	local plan, more = self.server.plan, fields or {}
+	local authorities = more.cafile or more.capath or plan.cafile or plan.capath
+	machine, message, code = context:server { verify = authorities ~= nil }
 	if not machine then return nil, message, code end
 	local pending = self.transport:pending()
 	if pending:byte() == 22 then        -- a TLS record (RFC 8446 section 5.1)

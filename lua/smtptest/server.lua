@@ -180,6 +180,10 @@ end
 local CONTEXT = { "certfile", "keyfile", "keypass", "cert", "key", "cafile", "capath", "min_version", "max_version",
 	"ciphers", "ciphersuites", "groups", "alpn", "keylog" }
 
+local FIELDS = {}
+for _, name in ipairs(CONTEXT) do FIELDS[name] = PLAN[name] end
+FIELDS.verify = PLAN.verify
+
 local made = {}         -- name -> certificate and key: one for a process, so that it may be trusted by who asks
 
 --- The certificate that is used when none is given, made once for a name.
@@ -198,6 +202,7 @@ end
 -- @return context | nil, message, TLS
 function Server:context(fields)
 	if not fields and self.tls_context then return self.tls_context end
+	argument.options(fields, FIELDS, 3)
 	local plan = fields and laid_over(self.plan, fields) or self.plan
 	local settings = { server = true, verify_client = plan.verify and "require" or true }
 	for _, name in ipairs(CONTEXT) do settings[name] = plan[name] end
