@@ -431,6 +431,8 @@ describe("limits", function()
 			assert.equal(250, s:command("NOOP " .. ("x"):rep(900)).code)
 			assert.equal(500, s:command("NOOP " .. ("x"):rep(100000)).code)
 			assert.equal(250, s:noop().code)
+			local replies = s:pipeline { "NOOP " .. ("x"):rep(2000), "VRFY a", "NOOP" }
+			assert.same({ 500, 252, 250 }, { replies[1].code, replies[2].code, replies[3].code })
 		end)
 	end)
 
@@ -479,6 +481,14 @@ describe("limits", function()
 			local replies = s:pipeline { { bytes = "FOO\r\nFOO\r\n", replies = 2 } }
 			assert.equal(421, replies[2].code)
 			assert.equal("EOF", s:drain(1, 5).closed)
+		end)
+	end)
+
+	it("of refusals are not of what may be tried again", function()
+		session_with({ limits = { errors = 2, recipients = 1 } }, function(s)
+			s:mail("a@b.test")
+			for _ = 1, 4 do s:rcpt("a@b.test") end
+			s:noop():expect(250)
 		end)
 	end)
 

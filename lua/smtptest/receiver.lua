@@ -41,6 +41,11 @@ local function handled(client, name, ...)
 	return code
 end
 
+-- Whether what a handler gave lets things go on.
+local function accepted(code)
+	return not code or code == true or code >= 200 and code < 300
+end
+
 local function reset(client)
 	client.from, client.to, client.chunks, client.size = nil, nil, nil, 0
 end
@@ -85,7 +90,7 @@ local function hello(verb)
 		end
 		if client.unwelcome then return refuse(client, 503, "5.5.1 no service: QUIT") end
 		local code = handled(client, "ehlo", name, verb)
-		if code and (code < 200 or code > 299) then return end
+		if not accepted(code) then return end
 		reset(client)
 		client.helo, client.esmtp = name, verb ~= "HELO"
 		if code then return end
@@ -190,7 +195,7 @@ function verbs.MAIL(client, argument)
 	local from = parse(client, "mail", argument)
 	if not from then return end
 	local code = handled(client, "mail", from.address, from.params)
-	if code and (code < 200 or code > 299) then return end
+	if not accepted(code) then return end
 	reset(client)
 	client.from, client.to = from, {}
 	if not code then client:say(SENDER_OK) end
@@ -203,7 +208,7 @@ function verbs.RCPT(client, argument)
 	if not to then return end
 	if #client.to >= client.server.limits.recipients then return refuse(client, 452, "4.5.3 too many recipients") end
 	local code = handled(client, "rcpt", to.address, to.params)
-	if code and (code < 200 or code > 299) then return end
+	if not accepted(code) then return end
 	table.insert(client.to, to)
 	if not code then client:say(RECIPIENT_OK) end
 end
@@ -254,10 +259,6 @@ local function make_message(client, parts, chunked)
 		helo = client.helo, tls = client.tls, protocol = client.protocol, peer = client.peer,
 		with = with(client, client.from.params.SMTPUTF8),
 	}, Message)
-end
-
-local function accepted(code)
-	return not code or code == true or code >= 200 and code < 300
 end
 
 -- What answers the end of a message: one reply, or with LMTP one for each recipient (RFC 2033 section 4.2).
@@ -442,27 +443,24 @@ local function execute(client, line)
 end
 
 --- Speaks with a client until one of the two ends it: greeting, commands, replies.
--- @param greeted  true: no greeting is sent
-function receiver.serve(client, greeted)
+function receiver.serve(client)
 	local server = client.server
-	if not greeted then
-		local code = handled(client, "connect")
-		if code then
-			client.unwelcome = code ~= 220 and code ~= 0
-		else
-			client:answer(220, server.name .. (client.protocol == "lmtp" and " LMTP" or " ESMTP") .. " smtptest")
-		end
+	local code = handled(client, "connect")
+	if code then
+		client.unwelcome = code ~= 220 and code ~= 0
+	else
+		client:answer(220, server.name .. (client.protocol == "lmtp" and " LMTP" or " ESMTP") .. " smtptest")
 	end
 	local limit = server.limits.errors
 	while not client.finished do
 		client:breathe()
-		local line, message, code = client:read_line()
+		local line, message, symbol = client:read_line()
 		if line then
 			execute(client, line)
-		elseif code == "TOOLONG" then
+		elseif symbol == "TOOLONG" then
 			refuse(client, 500, "5.5.2 line too long")
 		else
-			return receiver.lost(client, message, code)
+			return receiver.lost(client, message, symbol)
 		end
 		if client.errors >= limit and not client.finished then client:answer(421, "4.7.0 too many errors") end
 	end
