@@ -93,6 +93,16 @@ describe("a scripted client", function()
 		end, nil, { host = "localhost", family = "inet" })
 	end)
 
+	it("blames who misspells a field of starttls()", function()
+		local message
+		scripted(function(client)
+			client:reply(220, "x")
+			local _
+			_, message = pcall(function() return (client:starttls { certfle = "x" }) end)
+		end, function() end)
+		assert.matches("client_spec.lua:%d+: unknown option 'certfle' %(did you mean 'certfile'%?%)", message)
+	end)
+
 	it("shakes hands with another certificate", function()
 		local fault = smtptest.fault
 		scripted(function(client)
@@ -143,6 +153,41 @@ describe("a scripted client", function()
 		assert.is_string(message)
 	end)
 
+	it("is asked again by the next auth(), whichever line the last one answered", function()
+		local results = {}
+		scripted(function(client)
+			client:reply(220, "x")
+			assert.equal("AUTH", client:line())
+			results[1] = { client:auth() }
+			client:line()
+			results[2] = { client:auth() }
+			results[3] = { client:auth() }
+		end, function(s)
+			assert.equal(501, s:command("AUTH").code)
+			assert.equal(535, s:auth { mechanism = "PLAIN", authname = "alice", password = "wrong" }.code)
+			assert.equal(235, s:auth { mechanism = "PLAIN", authname = "alice", password = "secret" }.code)
+		end, { sasl = { users = { alice = "secret" } } })
+		assert.is_nil(results[1][1])
+		assert.is_nil(results[2][1])
+		assert.is_true(results[3][1])
+	end)
+
+	it("that said nothing in time gets what is said afterwards, and the end", function()
+		scripted(function(client)
+			client:reply(220, "x")
+			local _, _, code = client:line(0.01)
+			assert.equal("TIMEOUT", code)
+			client:reply(250, "late")
+			client:line()
+			client:reply(421, ("y"):rep(100000))
+		end, function(s)
+			s:reply():expect(250)
+			s:send(("z\r\n"):rep(10000))
+			assert.equal(100000, #s:reply().text)
+			assert.equal("EOF", s:drain(5).closed)
+		end)
+	end)
+
 	it("can be aborted and closed", function()
 		scripted(function(client)
 			client:reply(220, "x")
@@ -182,10 +227,10 @@ describe("a scripted client", function()
 end)
 
 describe("a handler", function()
-	local function with(on, body, plan)
+	local function with(on, body, plan, session_plan)
 		local self <close> = server.listen(peer.laid({ on = on, timeout = LIMIT }, plan))
 		self:start()
-		local s <close> = smtptest.connect { host = "127.0.0.1", port = self.port, timeout = LIMIT }
+		local s <close> = smtptest.connect(peer.laid({ host = "127.0.0.1", port = self.port, timeout = LIMIT }, session_plan))
 		body(s, self)
 		s:close()
 		self:stop()
@@ -240,6 +285,52 @@ describe("a handler", function()
 		end)
 	end)
 
+	it("that has answered by itself leaves nothing to say", function()
+		local said = function(code) return function(client)
+			client:reply(code, "by myself")
+			return true
+		end end
+		with({ connect = said(220), data = said(250), quit = said(221) }, function(s, self)
+			assert.equal("by myself", s.greeting.text)
+			s:ehlo():expect(250)
+			s:mail("a@b.test")
+			s:rcpt("a@b.test")
+			assert.equal("by myself", s:data("x\r\n").text)
+			s:noop():expect("2.0.0")
+			assert.equal("by myself", s:quit().text)
+			assert.equal(0, #s:drain(5))
+			assert.equal(1, #self.messages)
+		end)
+	end)
+
+	it("begin answers DATA; with 354 the message comes", function()
+		local code = 451
+		with({ begin = function() return code, "go or not" end }, function(s, self)
+			s:ehlo()
+			s:mail("a@b.test")
+			s:rcpt("a@b.test")
+			s:command("DATA"):expect(451)
+			code = 354
+			s:data("x\r\n"):expect(250)
+			assert.equal("x\r\n", self.messages[1].data)
+		end)
+	end)
+
+	it("that refuses one of LMTP's recipients is heard even if the message can't be stored", function()
+		with({ data = function(_, _, to) if to.address == "no@x.test" then return 550, "5.2.2 full" end end },
+			function(s, self)
+				self.store = function() return "no room" end
+				s:lhlo()
+				s:mail("a@b.test")
+				s:rcpt("no@x.test")
+				s:rcpt("yes@x.test")
+				local replies = s:data("x\r\n")
+				assert.equal("5.2.2 full", replies[1].text)
+				assert.equal("4.3.1 cannot store the message: no room", replies[2].text)
+				assert.equal(0, #self.messages)
+			end, { protocol = "lmtp" }, { protocol = "lmtp" })
+	end)
+
 	it("closes by false", function()
 		with({ rcpt = function() return false end }, function(s)
 			s:ehlo()
@@ -271,9 +362,12 @@ describe("a handler", function()
 			seen = names
 			if names.authname == "bob" then return 535, "5.7.8 not bob" end
 			if names.username ~= names.authname then return 235, "2.7.0 acting for another" end
-		end }, function(s)
+		end }, function(s, self)
 			s:ehlo()
+			local told
+			self:on_event(function(event) told = event.event == "auth" and event.refused or told end)
 			s:auth { mechanism = "PLAIN", authname = "bob", password = "b" }:expect(535)
+			assert.equal("5.7.8 not bob", told)
 			s:auth { mechanism = "PLAIN", authname = "alice", username = "carol", password = "a" }:expect(235)
 			assert.same({ mechanism = "PLAIN", authname = "alice", username = "carol" }, seen)
 		end, { sasl = { users = { alice = "a", bob = "b" } } })

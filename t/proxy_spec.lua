@@ -268,7 +268,9 @@ describe("proxy.parse", function()
 	for _, bytes in ipairs {
 		"EHLO x\r\n", "proxy TCP4 1.1.1.1 1.1.1.1 1 1\r\n", "PROXY TCP4 1.1.1.1 1.1.1.1 1\r\n",
 		"PROXY TCP4 1.1.1.256 1.1.1.1 1 1\r\n", "PROXY TCP4 ::1 ::1 1 1\r\n", "PROXY TCP6 1.1.1.1 1.1.1.1 1 1\r\n",
-		"PROXY TCP4 1.1.1.1 1.1.1.1 65536 1\r\n", "PROXY TCP4 1.1.1.1 1.1.1.1 x 1\r\n", "PROXY \r\n", "PROXY TCP5\r\n",
+		"PROXY TCP4 1.1.1.1 1.1.1.1 65536 1\r\n", "PROXY TCP4 1.1.1.1 1.1.1.1 x 1\r\n",
+		"PROXY TCP4 1.1.1.1. 1.1.1.1 1 1\r\n", "PROXY TCP4 1.1.1.1  1.1.1.1 1 1\r\n", "PROXY TCP4 1.1.1.1 1.1.1.1 1 1 \r\n",
+		"PROXY \r\n", "PROXY TCP5\r\n",
 		"PROXY TCP4 " .. ("1"):rep(100), "\r\n\r\n\0\r\nQUIT\n\x11\x11\0\0", "\r\n\r\n\0\r\nQUIT\n\x21\x11\0\4abcd",
 		"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\14" .. ("\0"):rep(14),
 		"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\15" .. ("\0"):rep(12) .. "\1\255\255",

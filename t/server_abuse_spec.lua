@@ -112,7 +112,8 @@ describe("a client that does not speak SMTP", function()
 	end)
 
 	it("is told so when the size of a chunk is none", function()
-		for _, size in ipairs { "-1", "1e3", "0x10", ("9"):rep(19), "99999999999999999999999", "1 NOTLAST", "\255" } do
+		for _, size in ipairs { "-1", "1e3", "0x10", ("9"):rep(19), "99999999999999999999999", "1 NOTLAST", "1LAST",
+			"1 LAST x", "\255" } do
 			session_beside({}, function(s)
 				s:send(("BDAT %s\r\n"):format(size))
 				assert.equal(421, dropped(s)[1].code)
@@ -151,6 +152,26 @@ describe("a client that does not speak SMTP", function()
 			for i, reply in ipairs(dropped(s)) do codes[i] = reply.code end
 			assert.same({ 250, 250, 354, 250, 250, 221 }, codes)
 			assert.equal("x\r\n", self.messages[1].data)
+		end)
+	end)
+end)
+
+describe("a client that never pauses", function()
+	it("keeps nobody waiting", function()
+		serve({}, function(port)
+			local function connect()
+				return smtptest.connect { host = "127.0.0.1", port = port, timeout = LIMIT }
+			end
+			local hasty <close> = connect()
+			local lines = ("NOOP\r\n"):rep(20000)
+			local writing = task.spawn(function() while hasty.transport:write(lines, LIMIT) do end end)
+			local reading = task.spawn(function() while hasty.transport:read(65536, LIMIT) do end end)
+			for _ = 1, 5 do
+				local other <close> = connect()
+				other:ehlo():expect(250)
+			end
+			writing:cancel()
+			reading:cancel()
 		end)
 	end)
 end)
@@ -237,7 +258,8 @@ describe("TLS", function()
 			beside({ tls = way, timeout = 0.1 }, function(connect)
 				local s <close> = clear(connect)
 				s:send(hello)
-				while s.transport:read(4096, LIMIT) do end
+				-- Nothing in clear, either.
+				assert.is_nil((s.transport:read(4096, LIMIT)))
 			end)
 		end)
 
@@ -273,6 +295,13 @@ describe("AUTH", function()
 				end
 			end)
 		end
+	end)
+
+	it("has no initial response where the server begins (RFC 4954 section 4)", function()
+		session_beside({}, function(s)
+			assert.equal(501, s:command("AUTH CRAM-MD5 QUJD").code)
+			assert.equal(501, s:command("AUTH CRAM-MD5 =").code)
+		end)
 	end)
 
 	it("may be canceled in any step, and begun again", function()

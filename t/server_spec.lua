@@ -59,6 +59,19 @@ describe("server.listen", function()
 		end)
 	end)
 
+	it("knows the loopback of each family", function()
+		local self <close> = server.listen { family = "inet6" }
+		assert.equal("::1", self.host)
+	end)
+
+	it("refuses a mechanism that nobody could offer, whose name may be misspelt", function()
+		for _, names in ipairs { "PLAIN SCRAM-SHA256", { "SCRAM-SHA256" } } do
+			local err = peer.failure("NOMECH", server.listen, { sasl = { users = { alice = "secret" }, mechanisms = names } })
+			assert.equal("sasl: the Cyrus library has no mechanism 'SCRAM-SHA256' for servers", tostring(err))
+		end
+		server.listen { sasl = { mechanisms = "scram-sha-256-plus EXTERNAL ANONYMOUS" } }:stop()
+	end)
+
 	it("refuses a certificate that can't be used before anybody connects", function()
 		local err = peer.failure("TLS", server.listen, { tls = "starttls", certfile = "/nonexistent/cert" })
 		assert.matches("/nonexistent/cert", tostring(err), 1, true)
@@ -70,6 +83,8 @@ describe("server.listen", function()
 		{ { sasl = { user = {} } }, "unknown option 'user' %(did you mean 'users'%?%)" },
 		{ { on = { rctp = print } }, "unknown handler 'rctp' %(did you mean 'rcpt'%?%)" },
 		{ { on = { rcpt = 550 } }, "handler 'rcpt': expected a function" },
+		{ { capabilities = { "" } }, "capability '1': expected text" },
+		{ { capabilities = { SIZE = { 5 } } }, "capability 'SIZE': expected text" },
 		{ { limits = { lines = 1 } }, "unknown option 'lines' %(did you mean 'line'%?%)" },
 	}
 	for _, case in ipairs(wrong) do
@@ -143,6 +158,16 @@ describe("a message", function()
 		end)
 	end)
 
+	it("may begin before the 354, which does not wait for its end", function()
+		session_with({}, function(s, self)
+			s:send "MAIL FROM:<a@client.test>\r\nRCPT TO:<b@server.test>\r\nDATA\r\n1\r\n"
+			for _, code in ipairs { 250, 250, 354 } do s:reply():expect(code) end
+			s:send "2\r\n.\r\n"
+			s:reply():expect(250)
+			assert.equal("1\r\n2\r\n", self.messages[1].data)
+		end)
+	end)
+
 	it("comes in chunks, unchanged (RFC 3030)", function()
 		session_with({}, function(s, self)
 			s:mail("a@client.test", { BODY = "8BITMIME", SIZE = 12 }):expect(250)
@@ -195,6 +220,20 @@ describe("server:wait", function()
 			assert.equal("TIMEOUT", code)
 		end)
 	end)
+
+	it("ends with the server, and leaves nothing when it is canceled", function()
+		session_with({}, function(s, self)
+			local canceled = task.spawn(self.wait, self, 2)
+			local waiting = task.spawn(function() return table.pack(self:wait(2)) end)
+			send(s, "1\r\n")
+			canceled:cancel()
+			assert.equal(1, #self.waiters)
+			self:stop()
+			assert.same({ nil, "the server is stopped", "CANCELED", n = 3 }, waiting:join(LIMIT))
+			assert.equal("CANCELED", select(3, self:wait(2)))
+			assert.equal(1, #self:wait(1))
+		end)
+	end)
 end)
 
 describe("what the server refuses", function()
@@ -215,12 +254,16 @@ describe("what the server refuses", function()
 		{ { "MAIL FROM:<a@b> SMTPUTF8=yes" }, 501 },
 		{ { "MAIL FROM:<a@b> RET=ALL" }, 501 },
 		{ { "MAIL FROM:<a@b> ENVID=a+1" }, 501 },
+		{ { "MAIL FROM:<a@b> ENVID=" .. ("x"):rep(101) }, 501 },
+		{ { "MAIL FROM:<a@b> SIZE=" .. ("9"):rep(21) }, 501 },
+		{ { "MAIL FROM:<a@b>", "RCPT TO:<a@b> ORCPT=rfc822;" .. ("x"):rep(494) }, 501 },
 		{ { "MAIL FROM:<a@b> FOO=1" }, 555 },
 		{ { "MAIL FROM:<a@b> AUTH=x" }, 555 },
 		{ { "HELO x", "MAIL FROM:<a@b> SIZE=1" }, 555 },
 		{ { "MAIL FROM:<a@b>", "RCPT TO:<a@b> NOTIFY=NEVER,DELAY" }, 501 },
 		{ { "MAIL FROM:<a@b>", "RCPT TO:<a@b> NOTIFY=SUCCESS,SUCCESS" }, 501 },
 		{ { "MAIL FROM:<a@b>", "RCPT TO:<a@b> ORCPT=x" }, 501 },
+		{ { "MAIL FROM:<a@b>", "RCPT TO:<a@b> ORCPT=utf-8;\u{fc}" }, 501 },
 		{ { "MAIL FROM:<a@b>", "RCPT TO:<a@b> SIZE=1" }, 555 },
 		{ { "EHLO" }, 501 }, { { "EHLO a b" }, 501 }, { { "EHLO a@b" }, 501 }, { { "LHLO x" }, 500 },
 		{ { "RSET x" }, 501 }, { { "QUIT x" }, 501 }, { { "VRFY" }, 501 }, { { "EXPN x" }, 502 },
@@ -228,7 +271,7 @@ describe("what the server refuses", function()
 		{ { "MAILFROM:<a@b>" }, 500 }, { { "12345" }, 500 },
 	}
 	for _, case in ipairs(cases) do
-		it(table.concat(case[1], ", "), function()
+		it(table.concat(case[1], ", "):sub(1, 100), function()
 			with({}, function(_, connect)
 				local s <close> = connect()
 				if not case.fresh then s:ehlo():expect(250) end
@@ -240,6 +283,31 @@ describe("what the server refuses", function()
 			end)
 		end)
 	end
+
+	it("AUTH at the wrong time (RFC 4954 section 4)", function()
+		session_with({ sasl = { users = { alice = "secret" } } }, function(s)
+			local auth = { mechanism = "PLAIN", authname = "alice", password = "secret" }
+			s:helo()
+			s:command("AUTH PLAIN"):expect(503)
+			s:ehlo()
+			s:mail("a@b.test", { AUTH = "a+1" }):expect(501)
+			s:mail("a@b.test", { AUTH = "a+2Bb" }):expect(250)
+			s:command("AUTH PLAIN"):expect(503)
+			s:rset()
+			s:auth(auth):expect(235)
+			s:command("AUTH PLAIN"):expect(503)
+		end)
+	end)
+
+	it("what comes in a new layer before EHLO (RFC 4954 section 4)", function()
+		session_with({ sasl = { users = { alice = "secret" } } }, function(s)
+			s:auth { mechanism = "DIGEST-MD5", authname = "alice", password = "secret", minssf = 128, maxssf = 128 }:expect(235)
+			assert.equal(128, s.ssf)
+			s:mail("a@b.test"):expect(503)
+			s:ehlo()
+			s:mail("a@b.test"):expect(250)
+		end)
+	end)
 
 	it("lines that end in anything but CR LF, and control characters", function()
 		session_with({}, function(s)
@@ -263,6 +331,36 @@ describe("what the server refuses", function()
 			assert.equal(250, s:rset().code)
 			assert.equal(421, s:command("BDAT many").code)
 			assert.equal("EOF", s:drain(1, 5).closed)
+		end)
+	end)
+
+	it("all of a message whose chunk is too large, whatever follows in the pipeline (RFC 3030 section 2)", function()
+		session_with({ limits = { message = 10 } }, function(s, self)
+			s:mail("a@b.test")
+			s:rcpt("a@b.test")
+			local replies = s:pipeline { { bytes = "BDAT 20\r\n" .. ("x"):rep(20) }, { bytes = "BDAT 5 LAST\r\n12345" } }
+			assert.equal("5.3.4", replies[1].enhanced)
+			assert.equal(503, replies[2].code)
+			assert.equal(0, #self.messages)
+			s:mail("a@b.test"):expect(250)
+		end)
+	end)
+
+	it("in LMTP each recipient of a last chunk that is too large", function()
+		session_with({ protocol = "lmtp", limits = { message = 10 } }, function(s, self)
+			s:mail("a@b.test")
+			s:rcpt("a@b.test")
+			s:rcpt("b@b.test")
+			local replies = s:bdat(("x"):rep(20), { last = true })
+			assert.equal("5.3.4", replies[1].enhanced)
+			assert.equal("5.3.4", replies[2].enhanced)
+			s:noop():expect(250)
+			s:mail("a@b.test")
+			s:rcpt("a@b.test")
+			s:rcpt("b@b.test")
+			assert.equal("5.3.4", s:bdat(("x"):rep(20)).enhanced)
+			s:noop():expect(250)
+			assert.equal(0, #self.messages)
 		end)
 	end)
 
@@ -292,10 +390,37 @@ describe("capabilities", function()
 		end)
 	end)
 
+	it("may be named in a list, each once, in either case", function()
+		with({ tls = "starttls", capabilities = { "PIPELINING", "STARTTLS" } }, function(_, connect)
+			local s <close> = connect()
+			assert.same({ "PIPELINING", "STARTTLS" }, { table.unpack(s:hello() and s.capabilities) })
+			s:starttls():expect(220)
+			s:ehlo()
+			assert.same({ "PIPELINING" }, { table.unpack(s.capabilities) })
+		end)
+		session_with({ capabilities = { dsn = false, size = "7" } }, function(s)
+			assert.is_nil(s.capabilities.DSN)
+			assert.same({ "7" }, s.capabilities.SIZE)
+		end)
+	end)
+
+	it("bring their parameters, and BINARYMIME refuses DATA (RFC 3030 section 3)", function()
+		session_with({ capabilities = { BINARYMIME = true, REQUIRETLS = true } }, function(s, self)
+			s:mail("a@b.test", { BODY = "BINARYMIME", REQUIRETLS = true }):expect(250)
+			s:rcpt("a@b.test", { REQUIRETLS = true }):expect(250)
+			s:command("DATA"):expect(503)
+			s:bdat("a\nb\0", { last = true }):expect(250)
+			assert.equal("a\nb\0", self.messages[1].data)
+		end)
+	end)
+
 	it("do what they say: SMTPUTF8 and DSN", function()
 		session_with({}, function(s, self)
 			s:mail("m\u{fc}ller@m\u{fc}nchen.test", { SMTPUTF8 = true, RET = "HDRS", ENVID = "a+2Bb" }):expect(250)
 			s:rcpt("gr\u{fc}n@server.test", { NOTIFY = "SUCCESS,DELAY", ORCPT = "rfc822;a+40b" }):expect(250)
+			s:rcpt("b@server.test", { ORCPT = "utf-8;gr\u{fc}n@server.test" }):expect(250)
+			s:rcpt("b@server.test", { ORCPT = "rfc822;gr\u{fc}n@server.test" }):expect(501)
+			s:rcpt("b@server.test", { ORCPT = "utf-8;gr\xfcn@server.test" }):expect(501)
 			s:data("x\r\n")
 			assert.equal("UTF8SMTP", self.messages[1].with)
 			assert.equal("SUCCESS,DELAY", self.messages[1].to[1].params.NOTIFY)
@@ -321,6 +446,8 @@ describe("limits", function()
 			assert.equal(250, s:command("NOOP " .. ("x"):rep(900)).code)
 			assert.equal(500, s:command("NOOP " .. ("x"):rep(100000)).code)
 			assert.equal(250, s:noop().code)
+			local replies = s:pipeline { "NOOP " .. ("x"):rep(2000), "VRFY a", "NOOP" }
+			assert.same({ 500, 252, 250 }, { replies[1].code, replies[2].code, replies[3].code })
 		end)
 	end)
 
@@ -335,6 +462,21 @@ describe("limits", function()
 			s:bdat(("x"):rep(600)):expect(250)
 			s:bdat(("x"):rep(600), { last = true }):expect("5.3.4")
 			s:noop():expect(250)
+		end)
+	end)
+
+	it("of a message are of its own bytes: no dots before lines, no end (RFC 1870)", function()
+		session_with({ limits = { message = 9 } }, function(s, self)
+			for _, body in ipairs { "1234567\r\n", ".\r\n.\r\n.\r\n", "\r\n..\r\n.\r\n" } do
+				s:mail("a@b.test", { SIZE = 9 }):expect(250)
+				s:rcpt("a@b.test")
+				s:data(body):expect(250)
+				assert.equal(body, self.messages[#self.messages].data)
+			end
+			for _, body in ipairs { "12345678\r\n", ".\r\n.\r\n.2\r\n", ("\r\n"):rep(5), ("."):rep(20) } do
+				send(s, body):expect("5.3.4")
+			end
+			assert.equal(3, #self.messages)
 		end)
 	end)
 
@@ -354,6 +496,14 @@ describe("limits", function()
 			local replies = s:pipeline { { bytes = "FOO\r\nFOO\r\n", replies = 2 } }
 			assert.equal(421, replies[2].code)
 			assert.equal("EOF", s:drain(1, 5).closed)
+		end)
+	end)
+
+	it("of refusals are not of what may be tried again", function()
+		session_with({ limits = { errors = 2, recipients = 1 } }, function(s)
+			s:mail("a@b.test")
+			for _ = 1, 4 do s:rcpt("a@b.test") end
+			s:noop():expect(250)
 		end)
 	end)
 
@@ -423,6 +573,48 @@ describe("TLS", function()
 		os.remove(path)
 	end)
 
+	it("takes a client's certificate only from the authorities that are named, by file, folder, or for this client", function()
+		local cert = require "smtptest.core.cert"
+		local folder = os.tmpname()
+		os.remove(folder)
+		assert(os.execute("mkdir " .. folder))
+		local function keep(name)
+			local certificate, key = cert.self_signed { name = name }
+			local path = folder .. "/" .. name .. ".pem"
+			local file <close> = assert(io.open(path, "w"))
+			file:write(certificate, key)
+			return path
+		end
+		local good, bad = keep "alice", keep "mallory"
+		assert(os.execute(("mkdir %s/ca && cp %s %s/ca && openssl rehash %s/ca"):format(folder, good, folder, folder)))
+		local function try(plan)
+			plan.tls, plan.sasl = "starttls", { mechanisms = "EXTERNAL" }
+			with(plan, function(_, connect)
+				for _, path in ipairs { good, bad } do
+					local s <close> = connect { certfile = path, keyfile = path, host = "localhost", family = "inet" }
+					s:ehlo()
+					s:starttls():expect(220)
+					if path == bad then
+						peer.failure("TLS", s.ehlo, s)
+					else
+						s:ehlo():expect(250)
+						s:auth { mechanism = "EXTERNAL" }:expect(235)
+					end
+				end
+			end)
+		end
+		try { cafile = good }
+		try { capath = folder .. "/ca" }
+		try { on = { command = function(client, verb)
+			if verb ~= "STARTTLS" then return nil end
+			client:reply(220, "2.0.0 go ahead")
+			if not client:starttls { cafile = good } then return false end
+			client:forget()
+			return true
+		end } }
+		os.execute("rm -r " .. folder)
+	end)
+
 	it("resumes sessions", function()
 		with({ tls = "starttls" }, function(self)
 			local plan = { host = "localhost", family = "inet", port = self.port, tls = "starttls", timeout = LIMIT }
@@ -459,6 +651,18 @@ describe("the PROXY protocol", function()
 			do local _ <close> = connect { proxy = { version = 2, command = "LOCAL" } } end
 			assert.same({ "192.0.2.7", "2001:db8:0:0:0:0:0:7", "127.0.0.1" }, seen)
 		end)
+	end)
+
+	it("is not waited for longer than the time-out, though a byte comes now and then", function()
+		for _, way in ipairs { "none", "implicit" } do
+			with({ proxy = true, timeout = 0.1, tls = way }, function(_, connect)
+				local s <close> = connect { greeting = false }
+				local slow = task.spawn(pcall, s.send, s, "PROXY TCP4 " .. ("1"):rep(90), { split = 1, gap = 0.02 })
+				local bytes = s.transport:read(4096, 1)
+				assert.equal(way == "none" and "421 4.4.2 timed out\r\n" or nil, bytes)
+				slow:cancel()
+			end)
+		end
 	end)
 
 	it("is asked for: without it there is no greeting", function()

@@ -65,6 +65,20 @@ function acceptor.mechanisms(client)
 	return list
 end
 
+--- Looks for what the library has not among the mechanisms that a plan's `sasl` names.
+-- @return the first such name, or nil
+function acceptor.unknown(plan)
+	local names = plan.mechanisms or ""
+	if type(names) == "table" then names = table.concat(names, " ") end
+	for name in names:gmatch "%S+" do
+		local conn = core.server { service = "smtp", host = "localhost", mechanisms = name, users = {}, maxssf = 256,
+			options = plan.options, external_name = "anybody", external_ssf = 256 }
+		local known = conn and conn:mechanisms()[1]
+		if conn then conn:close() end
+		if not known then return name end
+	end
+end
+
 local function refuse(client, code, text, message, symbol)
 	client:answer(code, text)
 	return nil, message or text, symbol or "SASL"
@@ -88,6 +102,9 @@ local function response_of(client)
 	if not bytes then return refuse(client, 501, "5.5.2 " .. message, message, code) end
 	return bytes
 end
+
+-- Those of the Cyrus library that begin with a challenge whatever was said (RFC 4954 section 4).
+local SERVER_FIRST = { ["CRAM-MD5"] = true }
 
 -- Refused by the library, whatever its reason: which of name and password was wrong is nobody's business.
 local function reject(client, message)
@@ -119,6 +136,7 @@ local function admit(client, conn, mechanism)
 	code, text = code or 235, text or "2.7.0 authentication successful"
 	client:answer(code, text)
 	if code ~= 235 then
+		client.server:note(client, "auth", { mechanism = mechanism, refused = text })
 		conn:close()
 		return nil, text, "SASL"
 	end
@@ -146,6 +164,9 @@ function acceptor.accept(client, argument)
 	elseif rest ~= "" then
 		initial, message, code = base64.decode(rest)
 		if not initial then return refuse(client, 501, "5.5.2 " .. message, message, code) end
+	end
+	if initial and SERVER_FIRST[name] then
+		return refuse(client, 501, ("5.5.4 %s has no initial response (RFC 4954 section 4)"):format(name))
 	end
 	client.trying = name
 	local conn

@@ -5,6 +5,7 @@
 
 local core = require "smtptest.core.line"
 local acceptor = require "smtptest.acceptor"
+local task = require "smtptest.task"
 local tls = require "smtptest.tls"
 local transcript = require "smtptest.transcript"
 
@@ -15,6 +16,8 @@ Client.__index = Client
 
 -- Bytes a read asks for: most messages are small, and more means that memory is asked for, too.
 local CHUNK, LARGE = 16384, 65536
+-- Commands or reads after which others have their turn.
+local TURN = 64
 local END = "\r\n.\r\n"
 
 --- What ends the work on a connection: raised inside the server only.
@@ -37,11 +40,11 @@ end
 -- @param transport  connected
 -- @param peer       its address: family, host, port
 -- @return client: server, transport, peer; helo (the name after EHLO), esmtp (it said EHLO or LHLO), protocol ("smtp"
---   "lmtp"), tls (as Session.tls), authname username mechanism ssf; deaf (true: it did not take what we said)
+--   "lmtp"), tls (as Session.tls), authname username mechanism ssf
 function client.new(server, transport, peer)
 	return setmetatable({
 		server = server, transport = transport, peer = peer, protocol = server.protocol,
-		pending = "", ssf = 0, errors = 0, timeout = server.plan.timeout or 300,
+		pending = "", ssf = 0, errors = 0, turns = 0, timeout = server.plan.timeout or 300,
 	}, Client)
 end
 
@@ -51,10 +54,25 @@ local function failed(self, message, code)
 	return nil, message, code
 end
 
+-- The same of a read: when nothing came in time, more may come, and there may be something to say.
+local function unread(self, message, code)
+	if code ~= "TIMEOUT" then return failed(self, message, code) end
+	self.why = message
+	return nil, message, code
+end
+
 --- Lets a transcript and its secrets be kept, for whoever listens.
 function Client:observe()
 	self.tracker, self.transcript = transcript.tracker(), transcript.new()
 	self.transport.observer = setmetatable({ tracker = self.tracker, transcript = self.transcript }, Observer)
+end
+
+--- Lets others have their turn, now and then: who sends without a pause is always ready, and would keep all waiting.
+function Client:breathe()
+	self.turns = self.turns + 1
+	if self.turns < TURN then return end
+	self.turns = 0
+	task.sleep(0)
 end
 
 -- ---------------------------------------------------------------- writing
@@ -67,7 +85,6 @@ local function put(self, bytes)
 		ok, message, code = self.transport:write(bytes, self.timeout)
 	end
 	if ok then return true end
-	self.deaf = true
 	return failed(self, message, code)
 end
 
@@ -167,12 +184,13 @@ function Client:read_line(seconds)
 	end
 	text, message, code = self.transport:line(seconds or self.timeout)
 	if text then return text end
-	if code ~= "TOOLONG" then return failed(self, message, code) end
+	if code ~= "TOOLONG" then return unread(self, message, code) end
 	local bytes = self.transport:pending()
 	while not bytes:find("\n", 1, true) do
 		local why, symbol
+		self:breathe()
 		bytes, why, symbol = self.transport:read(CHUNK, seconds or self.timeout)
-		if not bytes then return failed(self, why, symbol) end
+		if not bytes then return unread(self, why, symbol) end
 	end
 	self.transport:unread(bytes:match("\n(.*)$"))
 	return nil, message, code
@@ -203,19 +221,26 @@ end
 
 --- Reads a message up to and with its end, CR LF "." CR LF and nothing else (RFC 5321 section 4.1.1.4), in memory
 -- bounded by `limit`.
--- @param limit  bytes; of a longer message nothing is kept
+-- @param limit  bytes, without dots before lines and without the end (RFC 1870 section 5); of a longer message nothing
+--   is kept
 -- @return list of strings: the bytes as they came; or nil, message, CODE; TOOLONG when the end was found, but too late
 function Client:read_raw(limit)
-	local ok, message, code = before_reading(self)
-	if not ok then return nil, message, code end
 	local transport = self.transport
+	local ok, message, code
 	local parts, size = {}, 0
+	local room = limit + limit // 3 + 3     -- a line with a dot before it has three bytes
 	local tail = "\r\n"             -- the end of what came before: a message may be nothing but its end
 	local ask = CHUNK
 	while true do
 		local bytes
+		self:breathe()
+		-- Also for who has sent the beginning of the message with DATA, and waits for the 354.
+		if self.pending ~= "" and transport.position > #transport.buffer then
+			ok, message, code = self:flush()
+			if not ok then return nil, message, code end
+		end
 		bytes, message, code = transport:read(ask, self.timeout * 2)
-		if not bytes then return failed(self, message, code) end
+		if not bytes then return unread(self, message, code) end
 		if #bytes == ask then ask = LARGE end
 		local window = tail .. bytes
 		local at = window:find(END, 1, true)
@@ -227,9 +252,9 @@ function Client:read_raw(limit)
 			end
 		end
 		size = size + #bytes
-		if size > limit then parts = {} else client.add(parts, bytes) end
+		if size > room then parts = {} else client.add(parts, bytes) end
 		if at then
-			if size <= limit then return parts end
+			if size <= limit + 3 or size <= room and #client.unstuffed(table.concat(parts)) <= limit then return parts end
 			return nil, ("a message of more than %d bytes"):format(limit), "TOOLONG"
 		end
 		tail = window:sub(-4)
@@ -245,8 +270,9 @@ function Client:read_bytes(size, keep)
 	local parts = {}
 	while size > 0 do
 		local bytes
+		self:breathe()
 		bytes, message, code = self.transport:read(math.min(size, LARGE), self.timeout * 2)
-		if not bytes then return failed(self, message, code) end
+		if not bytes then return unread(self, message, code) end
 		size = size - #bytes
 		if keep then client.add(parts, bytes) end
 	end
@@ -280,7 +306,10 @@ function Client:starttls(fields)
 	context, message, code = self.server:context(fields)
 	if not context then return nil, message, code end
 	local machine
-	machine, message, code = context:server { verify = self.server.plan.cafile ~= nil }
+	-- Who names authorities wants no other's certificates.
+	local plan, more = self.server.plan, fields or {}
+	local authorities = more.cafile or more.capath or plan.cafile or plan.capath
+	machine, message, code = context:server { verify = authorities ~= nil }
 	if not machine then return nil, message, code end
 	local pending = self.transport:pending()
 	if pending:byte() == 22 then        -- a TLS record (RFC 8446 section 5.1)
@@ -289,8 +318,10 @@ function Client:starttls(fields)
 		self.transport:unread(pending)
 	end
 	local leftover
+	self.mute = true        -- what is said in clear has no place in a handshake
 	leftover, message, code = self.transport:push(machine, math.min(self.timeout, 60))
 	if not leftover then return failed(self, message, code) end
+	self.mute = nil
 	if leftover ~= "" then
 		self.leftover = leftover
 		self.transport:note("leftover", { bytes = leftover })
@@ -306,8 +337,8 @@ end
 -- @return true | nil, message, CODE
 function Client:auth(argument)
 	if not argument then
-		local line = self.last and self.last:upper():find("^AUTH ") and self.last
-		if not line then
+		local line = self.last
+		if not (line and line:upper():find "^AUTH%f[%A]") then
 			local message, code
 			line, message, code = self:line()
 			if not line then return nil, message, code end
@@ -315,6 +346,7 @@ function Client:auth(argument)
 		argument = line:match("^%a+ (.*)$") or ""
 	end
 	local ok, message, code = acceptor.accept(self, argument)
+	self.last = nil         -- it is answered
 	if not self.ended then
 		local sent, why, symbol = self:flush()
 		if not sent then return nil, why, symbol end
@@ -328,6 +360,12 @@ function Client:secure()
 	local layer = self.layer
 	self.layer = nil
 	self.transport:secure(layer)
+end
+
+--- Forgets all that the client has said, as after a handshake (RFC 3207 section 4.2).
+function Client:forget()
+	self.helo, self.esmtp, self.from, self.to, self.chunks = nil, nil, nil, nil, nil
+	self.authname, self.username, self.mechanism = nil, nil, nil
 end
 
 -- ---------------------------------------------------------------- the end

@@ -77,6 +77,9 @@ end
 -- @param sizes  a size, or a list of them, of which the last repeats
 -- @param gap    seconds between (default 0)
 function fault.split(sizes, gap)
+	for _, size in ipairs(type(sizes) == "table" and sizes or { sizes }) do
+		if math.type(size) ~= "integer" or size < 1 then error("a size is an integer from 1", 2) end
+	end
 	return function(client)
 		client:through(function(bytes, write)
 			local position, i = 1, 1
@@ -162,7 +165,7 @@ function fault.starttls(fields)
 			.. (fields.after or ""))
 		if code ~= 220 then return true end
 		if not client:starttls(fields.tls) then return false end
-		client.helo, client.esmtp = nil, nil
+		client:forget()
 		if fields.inside then client:send(fields.inside) end
 		return true
 	end

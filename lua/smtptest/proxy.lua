@@ -18,12 +18,11 @@ end
 
 local function is_address(text, family)
 	if family == "TCP6" then return text:find("^[%x:.]+$") and text:find(":.*:") end
-	local count = 0
-	for octet in (text .. "."):gmatch("(%d+)%.") do
-		count = count + 1
+	if not text:find("^%d+%.%d+%.%d+%.%d+$") then return false end
+	for octet in text:gmatch("%d+") do
 		if #octet > 3 or tonumber(octet) > 255 then return false end
 	end
-	return count == 4 and text:find("^[%d.]+$")
+	return true
 end
 
 -- An address as the bytes of version 2.
@@ -190,7 +189,7 @@ local function parse_v1(bytes)
 		return bad("longer than 107 bytes")
 	end
 	local words = {}
-	for word in bytes:sub(1, stop - 1):gmatch("[^ ]+") do words[#words + 1] = word end
+	for word in (bytes:sub(1, stop - 1) .. " "):gmatch("([^ ]*) ") do words[#words + 1] = word end
 	local rest = bytes:sub(stop + 2)
 	if words[2] == "UNKNOWN" then return { version = 1, command = "PROXY" }, rest end
 	local from_port, to_port = port_of(words[5] or ""), port_of(words[6] or "")

@@ -41,6 +41,11 @@ local function handled(client, name, ...)
 	return code
 end
 
+-- Whether what a handler gave lets things go on.
+local function accepted(code)
+	return not code or code == true or code >= 200 and code < 300
+end
+
 local function reset(client)
 	client.from, client.to, client.chunks, client.size = nil, nil, nil, 0
 end
@@ -56,11 +61,14 @@ local function capability_lines(client)
 	end
 	local named = {}
 	for _, keyword in ipairs(server.capabilities) do
-		add(keyword, server.capabilities[keyword])
+		-- Not offered under TLS, whoever has named it (RFC 3207 section 4.2).
+		if keyword ~= "STARTTLS" or not client.tls then add(keyword, server.capabilities[keyword]) end
 		named[keyword] = true
 	end
 	local given = server.given
-	if server.plan.tls == "starttls" and not client.tls and given.STARTTLS == nil then add "STARTTLS" end
+	if server.plan.tls == "starttls" and not client.tls and not named.STARTTLS and given.STARTTLS == nil then
+		add "STARTTLS"
+	end
 	if not named.AUTH and given.AUTH == nil then
 		local mechanisms = acceptor.mechanisms(client)
 		if #mechanisms > 0 then add("AUTH", mechanisms) end
@@ -82,7 +90,7 @@ local function hello(verb)
 		end
 		if client.unwelcome then return refuse(client, 503, "5.5.1 no service: QUIT") end
 		local code = handled(client, "ehlo", name, verb)
-		if code and (code < 200 or code > 299) then return end
+		if not accepted(code) then return end
 		reset(client)
 		client.helo, client.esmtp = name, verb ~= "HELO"
 		if code then return end
@@ -98,7 +106,8 @@ local function xtext(value)
 	return not value:gsub("%+%x%x", ""):find("[+=%c\127-\255]")
 end
 
--- What is wrong with a parameter: nil when nothing is. Each has a capability that brings it.
+-- What is wrong with a parameter: nil when nothing is. Each has a capability that brings it; any other is taken when a
+-- capability of its name is offered.
 local PARAMS = {
 	mail = {
 		SIZE = { "SIZE", function(value, client)
@@ -106,8 +115,9 @@ local PARAMS = {
 			if not size then return 501, "5.5.4 SIZE is a number (RFC 1870 section 4)" end
 			if size > client.server.limits.message then return 552, "5.3.4 message size exceeds the limit" end
 		end },
-		BODY = { "8BITMIME", function(value)
+		BODY = { "8BITMIME", function(value, client)
 			value = value ~= true and value:upper()
+			if value == "BINARYMIME" and client.server.capabilities.BINARYMIME then return nil end
 			if value ~= "7BIT" and value ~= "8BITMIME" then return 501, "5.5.4 BODY is 7BIT or 8BITMIME (RFC 6152)" end
 		end },
 		SMTPUTF8 = { "SMTPUTF8", function(value)
@@ -137,13 +147,21 @@ local PARAMS = {
 			end
 			if seen.NEVER and words ~= "NEVER" then return 501, "5.5.4 NOTIFY=NEVER stands alone (RFC 3461 section 4.1)" end
 		end },
-		ORCPT = { "DSN", function(value)
-			if value == true or #value > 500 or not value:find("^[%w-]+;") or not xtext(value:match(";(.*)")) then
+		ORCPT = { "DSN", function(value, client)
+			local kind, address = (value == true and "" or value):match("^([%w-]+);(.*)$")
+			if kind and kind:upper() == "UTF-8" and client.from.params.SMTPUTF8 and utf8.len(address) then
+				address = address:gsub("[\128-\255]", "")          -- RFC 6533 section 3
+			end
+			if not kind or #value > 500 or not xtext(address) then
 				return 501, "5.5.4 ORCPT is a type, a semicolon and xtext (RFC 3461 section 4.2)"
 			end
 		end },
 	},
 }
+
+-- Capabilities that are no parameters, or not here.
+local OURS = { PIPELINING = true, SIZE = true, ["8BITMIME"] = true, SMTPUTF8 = true, ENHANCEDSTATUSCODES = true,
+	DSN = true, CHUNKING = true, BINARYMIME = true, STARTTLS = true, AUTH = true }
 
 local function offered(client, capability)
 	if not client.esmtp then return false end
@@ -158,11 +176,13 @@ local function parse(client, kind, argument, utf8ok)
 	if not named then return refuse(client, code, text) end
 	for name, value in pairs(named.params) do
 		local known = PARAMS[kind][name]
-		if not known or not offered(client, known[1]) then
+		if not offered(client, known and known[1] or not OURS[name] and name) then
 			return refuse(client, 555, "5.5.4 unknown parameter " .. name)
 		end
-		code, text = known[2](value, client)
-		if code then return refuse(client, code, text) end
+		if known then
+			code, text = known[2](value, client)
+			if code then return refuse(client, code, text) end
+		end
 	end
 	return named
 end
@@ -175,7 +195,7 @@ function verbs.MAIL(client, argument)
 	local from = parse(client, "mail", argument)
 	if not from then return end
 	local code = handled(client, "mail", from.address, from.params)
-	if code and (code < 200 or code > 299) then return end
+	if not accepted(code) then return end
 	reset(client)
 	client.from, client.to = from, {}
 	if not code then client:say(SENDER_OK) end
@@ -188,7 +208,7 @@ function verbs.RCPT(client, argument)
 	if not to then return end
 	if #client.to >= client.server.limits.recipients then return refuse(client, 452, "4.5.3 too many recipients") end
 	local code = handled(client, "rcpt", to.address, to.params)
-	if code and (code < 200 or code > 299) then return end
+	if not accepted(code) then return end
 	table.insert(client.to, to)
 	if not code then client:say(RECIPIENT_OK) end
 end
@@ -241,10 +261,6 @@ local function make_message(client, parts, chunked)
 	}, Message)
 end
 
-local function accepted(code)
-	return not code or code == true or code >= 200 and code < 300
-end
-
 -- What answers the end of a message: one reply, or with LMTP one for each recipient (RFC 2033 section 4.2).
 local function deliver(client, parts, chunked)
 	local message = make_message(client, parts, chunked)
@@ -282,6 +298,9 @@ function verbs.DATA(client, argument)
 	if not client.from then return refuse(client, 503, "5.5.1 MAIL first") end
 	if client.chunks then return refuse(client, 503, "5.5.1 BDAT has begun") end
 	if #client.to == 0 then return refuse(client, 503, "5.5.1 RCPT first") end
+	if tostring(client.from.params.BODY):upper() == "BINARYMIME" then
+		return refuse(client, 503, "5.5.1 BINARYMIME comes by BDAT (RFC 3030 section 3)")
+	end
 	local code = handled(client, "begin")
 	if code and code ~= 354 then return end
 	if not code then client:say(GO_AHEAD) end
@@ -293,10 +312,10 @@ end
 
 -- RFC 3030 section 2: the chunk comes whatever we think of the command.
 function verbs.BDAT(client, argument)
-	local digits, last = argument:match("^(%d+)%s*(.*)$")
+	local digits, last = argument:match("^(%d+) *(%a*)$")
 	local size = digits and #digits <= 18 and tonumber(digits)
-	last = last and last:upper()
-	if not size or last ~= "" and last ~= "LAST" then
+	last = last ~= "" and last
+	if not size or last and (last:upper() ~= "LAST" or argument == digits .. last) then
 		-- Where the next command begins nobody knows now.
 		return refuse(client, 421, "4.5.2 BDAT wants a size, and maybe LAST: closing")
 	end
@@ -313,13 +332,15 @@ function verbs.BDAT(client, argument)
 	local parts, message, symbol = client:read_bytes(size, not code)
 	if not parts then return receiver.lost(client, message, symbol) end
 	if code then
-		if client.chunks then reset(client) end
+		-- The message has failed, and the chunks that follow in the pipeline must not make another.
+		if code == 552 and last then return refuse_message(client, code, text) end
+		if code == 552 then reset(client) end
 		return refuse(client, code, text)
 	end
 	client.size = client.size + size
 	client.chunks = client.chunks or {}
 	for _, part in ipairs(parts) do clients.add(client.chunks, part) end
-	if last == "LAST" then return deliver(client, client.chunks, true) end
+	if last then return deliver(client, client.chunks, true) end
 	client:answer(250, ("2.0.0 %d bytes"):format(size))
 end
 
@@ -331,7 +352,7 @@ function verbs.AUTH(client, argument)
 	if client.authname then return refuse(client, 503, "5.5.1 authenticated already") end
 	if client.from then return refuse(client, 503, "5.5.1 not while a message is sent (RFC 4954 section 4)") end
 	local _, message, symbol = acceptor.accept(client, argument)
-	if client.ended then return receiver.lost(client, message, symbol) end
+	if client.ended or symbol == "TIMEOUT" then return receiver.lost(client, message, symbol) end
 	if symbol == "EOF" then
 		client:close()
 		error(clients.ENDED, 0)
@@ -350,9 +371,7 @@ function verbs.STARTTLS(client, argument)
 	client:answer(220, "2.0.0 go ahead")
 	local tls, message, symbol = client:starttls()
 	if not tls then return receiver.lost(client, message, symbol or "TLS") end
-	reset(client)
-	client.helo, client.esmtp = nil, nil
-	client.authname, client.username, client.mechanism = nil, nil, nil
+	client:forget()
 end
 
 -- ---------------------------------------------------------------- the others
@@ -393,8 +412,7 @@ end
 
 --- The connection has failed: says so where it can, and ends.
 function receiver.lost(client, message, code)
-	if code == "TIMEOUT" and not client.deaf then
-		client.ended = nil
+	if code == "TIMEOUT" and not client.ended and not client.mute then
 		client:answer(421, "4.4.2 timed out")
 		client:flush()
 	end
@@ -425,26 +443,24 @@ local function execute(client, line)
 end
 
 --- Speaks with a client until one of the two ends it: greeting, commands, replies.
--- @param greeted  true: no greeting is sent
-function receiver.serve(client, greeted)
+function receiver.serve(client)
 	local server = client.server
-	if not greeted then
-		local code = handled(client, "connect")
-		if code then
-			client.unwelcome = code ~= 220 and code ~= 0
-		else
-			client:answer(220, server.name .. (client.protocol == "lmtp" and " LMTP" or " ESMTP") .. " smtptest")
-		end
+	local code = handled(client, "connect")
+	if code then
+		client.unwelcome = code ~= 220 and code ~= 0
+	else
+		client:answer(220, server.name .. (client.protocol == "lmtp" and " LMTP" or " ESMTP") .. " smtptest")
 	end
 	local limit = server.limits.errors
 	while not client.finished do
-		local line, message, code = client:read_line()
+		client:breathe()
+		local line, message, symbol = client:read_line()
 		if line then
 			execute(client, line)
-		elseif code == "TOOLONG" then
+		elseif symbol == "TOOLONG" then
 			refuse(client, 500, "5.5.2 line too long")
 		else
-			return receiver.lost(client, message, code)
+			return receiver.lost(client, message, symbol)
 		end
 		if client.errors >= limit and not client.finished then client:answer(421, "4.7.0 too many errors") end
 	end

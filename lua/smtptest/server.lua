@@ -2,6 +2,7 @@
 --
 -- It binds at once, speaks by itself (receiver.lua), and lets a script answer, or take the connection over.
 
+local acceptor = require "smtptest.acceptor"
 local argument = require "smtptest.argument"
 local cert = require "smtptest.core.cert"
 local clients = require "smtptest.client"
@@ -59,11 +60,30 @@ local function check_handlers(on, level)
 	end
 end
 
+-- What was given, checked, its keywords in upper case.
+local function in_capitals(given, level)
+	local result = {}
+	for key, value in pairs(given) do
+		local good
+		if math.type(key) == "integer" then
+			good = type(value) == "string" and value:find "^[^\r\n]*%S"
+		elseif type(key) == "string" then
+			key, good = key:upper(), type(value) ~= "function" and type(value) ~= "userdata"
+			for _, word in ipairs(type(value) == "table" and value or {}) do good = good and type(word) == "string" end
+		end
+		if not good then
+			error(("capability '%s': expected text in a list, or true, false, text or a list of words under its name")
+				:format(tostring(key)), level + 1)
+		end
+		result[key] = value
+	end
+	return result
+end
+
 -- A list replaces what we offer, a map is laid over it: {SIZE = {"1000"}, PIPELINING = false, XFOO = true}.
 local function capabilities_of(given, limits)
 	local result = {}
 	local function add(keyword, words)
-		keyword = keyword:upper()
 		if not result[keyword] then result[#result + 1] = keyword end
 		result[keyword] = words
 	end
@@ -75,7 +95,7 @@ local function capabilities_of(given, limits)
 	for _, text in ipairs(given) do
 		local words = {}
 		for word in text:gmatch("%S+") do words[#words + 1] = word end
-		add(table.remove(words, 1), words)
+		add(table.remove(words, 1):upper(), words)
 	end
 	local names = {}
 	for keyword, words in pairs(given) do
@@ -120,26 +140,29 @@ local function bind(plan)
 end
 
 --- Makes a server; it is bound when this returns, and accepts after start() or serve().
--- @param plan  host ("127.0.0.1") port (0: any) or socket (a path), family; protocol ("smtp" "lmtp"); name (what it
---   calls itself, "localhost"); tls ("none" "starttls" "implicit"), certfile keyfile keypass or cert key (PEM text;
---   default: a P-256 certificate for the name, made here), cafile (whose client certificates are good; without it any
---   is), verify (true: insist on one), min_version max_version ciphers ciphersuites groups alpn keylog; sasl {users=
---   {name = password}, mechanisms= (list, or text with blanks), realm= options= minssf= maxssf=}; capabilities (a list
---   of EHLO lines replaces ours, a map {SIZE = {"1000"}, DSN = false} changes them); on (handlers); proxy (true: a
---   PROXY header must come first); timeout (seconds, 300); limits (as server.limits); keep (false: `messages` stays
---   empty)
--- @return server: host port messages capabilities limits plan; raises when it can't be bound, and TLS for a key or
---   certificate that can't be used
+-- @param plan  host ("127.0.0.1", "::1" for family "inet6") port (0: any) or socket (a path), family; protocol
+--   ("smtp" "lmtp"); name (what it calls itself, "localhost"); tls ("none" "starttls" "implicit"), certfile keyfile
+--   keypass or cert key (PEM text; default: a P-256 certificate for the name, made here), cafile (whose client
+--   certificates are good; without it any is), verify (true: insist on one), min_version max_version ciphers
+--   ciphersuites groups alpn keylog; sasl {users= {name = password}, mechanisms= (list, or text with blanks),
+--   realm= options= minssf= maxssf=}; capabilities (a list of EHLO lines replaces ours, a map {SIZE = {"1000"}, DSN
+--   = false} changes them); on (handlers); proxy (true: a PROXY header must come first); timeout (seconds, 300);
+--   limits (as server.limits); keep (false: `messages` stays empty)
+-- @return server: host port messages capabilities limits plan; raises when it can't be bound, TLS for a key or
+--   certificate that can't be used, and NOMECH for a mechanism that the Cyrus library does not have
 function server.listen(plan)
-	plan = laid_over({ host = "127.0.0.1", port = 0, protocol = "smtp", tls = "none", name = "localhost" },
-		argument.options(plan, PLAN, 2))
-	local limits = laid_over(server.limits, argument.options(plan.limits, LIMITS, 2))
+	plan = laid_over({ port = 0, protocol = "smtp", tls = "none", name = "localhost" }, argument.options(plan, PLAN, 2))
+	plan.host = plan.host or plan.family == "inet6" and "::1" or "127.0.0.1"
 	argument.options(plan.sasl, SASL, 2)
+	local unknown = acceptor.unknown(plan.sasl or {})
+	if unknown then raise("sasl", ("the Cyrus library has no mechanism '%s' for servers"):format(unknown), "NOMECH") end
+	local limits = laid_over(server.limits, argument.options(plan.limits, LIMITS, 2))
 	check_handlers(plan.on or {}, 2)
+	local given = in_capitals(plan.capabilities or {}, 2)
 	local self = setmetatable({
 		plan = plan, name = plan.name, protocol = plan.protocol, limits = limits, on = plan.on or {},
 		hello = plan.protocol == "lmtp" and "LHLO" or "EHLO",
-		given = plan.capabilities or {}, capabilities = capabilities_of(plan.capabilities or {}, limits),
+		given = given, capabilities = capabilities_of(given, limits),
 		messages = {}, waiters = {}, clients = {}, count = 0, facts = {}, listeners = {}, offered = {}, received = 0,
 	}, Server)
 	if plan.tls ~= "none" then
@@ -156,6 +179,10 @@ end
 
 local CONTEXT = { "certfile", "keyfile", "keypass", "cert", "key", "cafile", "capath", "min_version", "max_version",
 	"ciphers", "ciphersuites", "groups", "alpn", "keylog" }
+
+local FIELDS = {}
+for _, name in ipairs(CONTEXT) do FIELDS[name] = PLAN[name] end
+FIELDS.verify = PLAN.verify
 
 local made = {}         -- name -> certificate and key: one for a process, so that it may be trusted by who asks
 
@@ -175,6 +202,7 @@ end
 -- @return context | nil, message, TLS
 function Server:context(fields)
 	if not fields and self.tls_context then return self.tls_context end
+	argument.options(fields, FIELDS, 3)
 	local plan = fields and laid_over(self.plan, fields) or self.plan
 	local settings = { server = true, verify_client = plan.verify and "require" or true }
 	for _, name in ipairs(CONTEXT) do settings[name] = plan[name] end
@@ -266,20 +294,30 @@ function Server:take(client, message)
 	return nil
 end
 
+local Waiter = {}
+
+-- Also when the task that waits is canceled.
+function Waiter:__close()
+	for i = #self.list, 1, -1 do
+		if self.list[i] == self then table.remove(self.list, i) end
+	end
+end
+
+local STOPPED = "the server is stopped"
+
 --- Waits until n messages have come.
 -- @param n        default 1
 -- @param seconds  default: for ever
--- @return the list of all messages | nil, message, TIMEOUT
+-- @return the list of all messages | nil, message, TIMEOUT, or CANCELED when the server is stopped before
 function Server:wait(n, seconds)
 	n = n or 1
 	if #self.messages >= n then return self.messages end
-	local waiter = { n = n, promise = task.promise() }
+	if self.stopped then return nil, STOPPED, "CANCELED" end
+	local waiter <close> = setmetatable({ n = n, promise = task.promise(), list = self.waiters }, Waiter)
 	table.insert(self.waiters, waiter)
 	local ok, message, code = waiter.promise:wait(seconds)
-	for i = #self.waiters, 1, -1 do
-		if self.waiters[i] == waiter then table.remove(self.waiters, i) end
-	end
-	if ok then return self.messages end
+	if #self.messages >= n then return self.messages end
+	if ok then return nil, STOPPED, "CANCELED" end
 	if code == "TIMEOUT" then
 		message = ("%d of %d messages came in %g s"):format(#self.messages, n, seconds)
 	end
@@ -298,7 +336,7 @@ end
 
 -- The PROXY header that must come first: who the client says it speaks for.
 local function read_proxy(client)
-	local bytes = ""
+	local bytes, deadline = "", task.now() + math.min(client.timeout, 60)
 	while true do
 		local header, rest, code = proxy.parse(bytes)
 		if header then
@@ -309,13 +347,14 @@ local function read_proxy(client)
 		elseif code then
 			return nil, rest, code
 		end
-		local more, message, symbol = client.transport:read(4096, math.min(client.timeout, 60))
+		local more, message, symbol = client.transport:read(4096, math.max(0, deadline - task.now()))
 		if not more then return nil, message, symbol end
 		bytes = bytes .. more
 	end
 end
 
 local function converse(self, client)
+	client.mute = self.plan.tls == "implicit" or nil
 	if self.plan.proxy then
 		local ok, message, code = read_proxy(client)
 		if not ok then return receiver.lost(client, message, code) end
@@ -335,17 +374,17 @@ end
 local function fail(self, client, err)
 	if not self.failed then self.failed = { err } end
 	self:note(client, "error", { message = tostring(err) })
-	if client.ended or client.transport.closed or self.scripted then return end
+	if client.ended or client.mute or client.transport.closed or self.scripted then return end
 	pcall(client.reply, client, 421, "4.3.0 the handler failed")
 end
 
 -- Closes without a reset: what we said last must reach a client that has sent more than we read (RFC 1122 4.2.2.13).
 local function linger(client)
 	local t = client.transport
-	if t.closed or client.ended then return t:close() end
+	if t.closed or client.ended or client.mute then return t:close() end
 	t:shutdown()
 	local deadline = task.now() + 1
-	while t:read(65536, math.max(0, deadline - task.now())) do end
+	while t:read(65536, math.max(0, deadline - task.now())) and task.now() < deadline do client:breathe() end
 	t:close()
 end
 
@@ -412,7 +451,7 @@ end
 --- Starts to accept, as a task.
 -- @return the server
 function Server:start()
-	if self.stopped then error("the server is stopped", 2) end
+	if self.stopped then error(STOPPED, 2) end
 	if not self.acceptor then self.acceptor = task.spawn(accept_all, self) end
 	return self
 end
@@ -439,6 +478,7 @@ function Server:stop()
 			member:cancel()
 		end
 		if self.acceptor then self.acceptor:cancel() end
+		for _, waiter in ipairs(self.waiters) do waiter.promise:set(true) end
 	end
 	local failed = self.failed
 	self.failed = nil
