@@ -142,6 +142,10 @@ local function behaves(process, name)
 			end
 		end)
 
+		it("that died of a signal knows its name", function()
+			assert.same({"TERM", "KILL", "63"}, {process.signal(15), process.signal(9), process.signal(63)})
+		end)
+
 		it("that cannot start has a reason", function()
 			local cases = {
 				{{"/nonexistent/program"}, nil,
@@ -182,6 +186,22 @@ local function behaves(process, name)
 			end
 		end)
 
+		-- Whoever is left keeps the number of the group, so that a signal for it never meets a stranger.
+		it("that ended may leave others of its group, to whom signals go", function()
+			local p <close> = run {"sh", "-c", "trap '' TERM; sleep 1000 & echo $!"}
+			local pid = child.expect(p:stdout(), "\n"):match("%d+")
+			assert.same({"exit", 0}, {child.wait(p)})
+			assert.is_false(p:alive())
+			assert.is_false(p:gone())
+			assert.equal("ESRCH", select(3, p:kill("KILL")))
+			assert.is_true(p:kill("KILL", true))
+			local deadline = poll.now() + 30
+			while not p:gone() and poll.now() < deadline do p:stdout():ready(0.01) end
+			assert.is_true(p:gone())
+			assert.equal("ESRCH", select(3, p:kill("KILL", true)))
+			assert.is_nil((io.open("/proc/" .. pid .. "/status") or {read = function() end}):read("a"))
+		end)
+
 		it("that somebody else reaped has no status", function()
 			local script = [[
 				local process = require "smtptest.core.process"
@@ -215,6 +235,15 @@ local function behaves(process, name)
 			local p, output = witness()
 			assert.is_true(p:close())
 			assert.is_true(p:close())
+			assert.equal("", output:read("a"))
+		end)
+
+		it("ends with close, that of its group after it ended by itself", function()
+			local p = run {"sh", "-c", "sleep 1000 & echo started"}
+			child.expect(p:stdout(), "started")
+			local output = assert(io.open("/proc/self/fd/" .. p:stdout():fd()))
+			child.wait(p)
+			p:close()
 			assert.equal("", output:read("a"))
 		end)
 
@@ -282,7 +311,7 @@ local function behaves(process, name)
 			p:close()
 			assert.is_nil(p:fd())
 			assert.equal(pid, p:pid())
-			for _, method in ipairs {"wait", "alive", "kill"} do
+			for _, method in ipairs {"wait", "alive", "gone", "kill"} do
 				local value, message, code = p[method](p)
 				assert.is_nil(value)
 				assert.equal("closed", message)
@@ -299,7 +328,7 @@ local function behaves(process, name)
 		it("raises for another self and for wrong arguments", function()
 			local p <close> = run {"true"}
 			for _, method in ipairs {"pid", "fd", "stdin", "stdout", "stderr", "wait", "alive",
-				"kill", "close"} do
+				"gone", "kill", "close"} do
 				assert.is_false(pcall(p[method], {}))
 				assert.is_false(pcall(p[method], p:stdout()))
 			end
