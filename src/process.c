@@ -2,6 +2,7 @@
 #include "fail.h"
 #include "object.h"
 #include "file.h"
+#include "group.h"
 #include "signals.h"
 #include "spawn.h"
 #include "thread.h"
@@ -49,7 +50,7 @@ struct process {
 	int ended;           /* signaled and status are known */
 	int signaled;        /* status is a signal's number */
 	int status;
-	int gone;            /* nobody of its group is left */
+	int gone;            /* nobody of its group runs */
 };
 
 /* User values of a process: its ends of the pipes. */
@@ -120,7 +121,7 @@ process_look(struct process *p)
 	return 1;
 }
 
-/* Whether nobody of its group is left, or nobody knows who has its number now.
+/* Whether nobody of its group runs, or nobody knows who has its number now.
  * Reaps it once it ended. */
 static int
 process_over(struct process *p)
@@ -136,7 +137,7 @@ process_over(struct process *p)
 			free(p->child);
 			p->child = NULL;
 		}
-		p->gone = kill(-p->pid, 0) < 0 && errno == ESRCH;
+		p->gone = !group_runs(p->pid);
 		return p->gone;
 	default:
 		p->gone = 1;
@@ -425,7 +426,7 @@ process_alive(lua_State *L)
 	return 1;
 }
 
-/* process:gone() → true when nobody of its group is left. A process that ended
+/* process:gone() → true when nobody of its group runs. A process that ended
  * keeps its number, and so that of the group, until this or close reaps it. */
 static int
 process_gone(lua_State *L)

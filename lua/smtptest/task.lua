@@ -388,8 +388,9 @@ Promise.__index = Promise
 Promise.__name = "smtptest.promise"
 
 --- A value that one task sets and others wait for.
-function task.promise()
-	return setmetatable({ waiters = {} }, Promise)
+-- @param what  it is, in words, for the text of DEADLOCK
+function task.promise(what)
+	return setmetatable({ waiters = {}, what = what or "a promise" }, Promise)
 end
 
 --- Sets the value; only the first one counts.
@@ -409,7 +410,7 @@ function Promise:wait(seconds)
 	local waiter = current()
 	table.insert(self.waiters, { waiter, waiter.turn, true })
 	after(waiter, seconds and now() + seconds or huge)
-	local _, message, code = block(waiter, "a promise")
+	local _, message, code = block(waiter, self.what)
 	if self.isset then return self.value end
 	return nil, message, code
 end
