@@ -8,6 +8,7 @@ local failure = require "smtptest.failure"
 local reply = require "smtptest.reply"
 local ehlo = require "smtptest.ehlo"
 local task = require "smtptest.task"
+local transcript = require "smtptest.transcript"
 
 local smtp = { methods = {} }
 local methods = smtp.methods
@@ -356,6 +357,12 @@ local function as_item(item)
 	return { bytes = item.bytes, replies = item.replies or 1, command = item.command or item.bytes:match("^[^\r\n]*") }
 end
 
+-- The command of an item as it may be told: what answered a 334 is a secret.
+local function shown(command, before)
+	if before and before.code == 334 and command ~= "*" then return transcript.masked(command, { 1, #command }) end
+	return transcript.command(command)
+end
+
 local Beside = {}
 
 function Beside:__close()
@@ -386,7 +393,7 @@ function methods:pipeline(lines, options)
 	local replies = reply.list()
 	for _, item in ipairs(items) do
 		for _ = 1, item.replies do
-			local ok, answer = pcall(self.reply, self, nil, "reply", item.command)
+			local ok, answer = pcall(self.reply, self, nil, "reply", shown(item.command, replies[#replies]))
 			if not ok then
 				if failure.is(answer) then answer.replies = replies end
 				error(answer, 0)
