@@ -178,7 +178,7 @@ install: all
 	$(INSTALL) -m 644 $(BUILD)/smtptest.pc $(AT)/lib/pkgconfig/smtptest.pc
 	$(INSTALL) -m 644 src/smtptest.h $(AT)/include/smtptest.h
 	$(if $(MAN),$(INSTALL) -m 644 $(MAN) $(AT)/share/man/man1)
-	$(if $(EXAMPLES),$(INSTALL) -m 644 $(EXAMPLES) $(AT)/share/smtptest/examples)
+	$(if $(EXAMPLES),$(INSTALL) $(EXAMPLES) $(AT)/share/smtptest/examples)
 
 uninstall:
 	rm -f $(AT)/bin/smtptest $(AT)/bin/lmtptest $(AT)/$(LUA_CMOD)/smtptest.so \

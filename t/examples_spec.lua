@@ -34,6 +34,20 @@ describe("an example", function()
 			assert.is_truthy(table.concat(server.seen):find(expected.sees, 1, true))
 		end)
 
+		it(path .. " is a command itself, where smtptest is in PATH", function()
+			local expected = RUNS[path]
+			local server = run.server(function(c)
+				c:send "220 stub ESMTP\r\n"
+				c:capabilities("SIZE 1000000")
+				c:serve()
+			end)
+			local result = run.command({ "-p", tostring(server.port), "127.0.0.1", table.unpack(expected.words) }, {
+				program = os.getenv "PWD" .. "/" .. path,
+				env = { PATH = run.absolute:gsub("/smtptest$", "") .. ":" .. os.getenv "PATH" } })
+			server.stop()
+			assert.are.same({ 0, expected.out, "" }, { result.status, result.out, result.err })
+		end)
+
 		it(path .. " says what failed where there is no server", function()
 			local result = run.command { "-S", path, "-p", tostring(run.closed_port()), "127.0.0.1" }
 			assert.are.equal(3, result.status)
