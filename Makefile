@@ -26,7 +26,7 @@ CHECK_PACKAGES := lua-busted openssl libsasl2-modules libsasl2-modules-otp \
 
 # The library: one noun a file.
 LIB_SRC := fail.c object.c address.c socket.c socketoption.c thread.c resolve.c \
-	poll.c file.c spawn.c process.c tty.c signal.c line.c tls.c tlsstart.c \
+	poll.c file.c spawn.c group.c process.c tty.c signal.c line.c tls.c tlsstart.c \
 	tlsevent.c tlsinfo.c tlsidentity.c tlscontext.c cert.c sasl.c saslstart.c \
 	saslconn.c saslserver.c sasllayer.c auxprop.c embed.c smtptest.c
 LUA_SRC := $(sort $(wildcard lua/*.lua lua/smtptest/*.lua))
@@ -179,7 +179,7 @@ install: all
 	$(INSTALL) -m 644 $(BUILD)/smtptest.pc $(AT)/lib/pkgconfig/smtptest.pc
 	$(INSTALL) -m 644 src/smtptest.h $(AT)/include/smtptest.h
 	$(if $(MAN),$(INSTALL) -m 644 $(MAN) $(AT)/share/man/man1)
-	$(if $(EXAMPLES),$(INSTALL) -m 644 $(EXAMPLES) $(AT)/share/smtptest/examples)
+	$(if $(EXAMPLES),$(INSTALL) $(EXAMPLES) $(AT)/share/smtptest/examples)
 
 uninstall:
 	rm -f $(AT)/bin/smtptest $(AT)/bin/lmtptest $(AT)/$(LUA_CMOD)/smtptest.so \

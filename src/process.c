@@ -2,6 +2,7 @@
 #include "fail.h"
 #include "object.h"
 #include "file.h"
+#include "group.h"
 #include "signals.h"
 #include "spawn.h"
 #include "thread.h"
@@ -34,8 +35,8 @@
 #define PROCESS "smtptest.core.process by thread"
 #endif
 
-/* A child that is not reaped yet. It outlives its process object: its pid
- * stays ours until somebody waits for it. */
+/* A child that is not reaped yet: its pid, which is its group's number too,
+ * stays ours until somebody waits for it. It may outlive its process object. */
 struct child {
 	pid_t pid;
 	struct child *next;
@@ -46,8 +47,10 @@ struct process {
 	struct child *child; /* NULL once it is reaped or given up */
 	int fd;              /* readable when it ended; -1 when closed */
 	int closed;
-	int ended;           /* status is what waitpid said */
+	int ended;           /* signaled and status are known */
+	int signaled;        /* status is a signal's number */
 	int status;
+	int gone;            /* nobody of its group runs */
 };
 
 /* User values of a process: its ends of the pipes. */
@@ -89,12 +92,13 @@ process_check(lua_State *L)
 	return luaL_checkudata(L, 1, PROCESS);
 }
 
-/* Asks whether it ended. 1: yes, and its status is remembered; 0: no; -1:
- * errno says why nobody knows (ECHILD: somebody else reaped it). */
+/* Asks whether it ended, without reaping it. 1: yes, and its status is
+ * remembered; 0: no; -1: errno says why nobody knows (ECHILD: somebody else
+ * reaped it). */
 static int
 process_look(struct process *p)
 {
-	pid_t pid;
+	siginfo_t info;
 
 	if (p->ended)
 		return 1;
@@ -102,15 +106,43 @@ process_look(struct process *p)
 		errno = ECHILD;
 		return -1;
 	}
-	pid = waitpid(p->pid, &p->status, WNOHANG);
-	if (pid == 0)
-		return 0;
-	free(p->child);
-	p->child = NULL;
-	if (pid < 0)
+	info.si_pid = 0;
+	if (waitid(P_PID, (id_t)p->pid, &info, WEXITED | WNOHANG | WNOWAIT) <
+	    0) {
+		free(p->child);
+		p->child = NULL;
 		return -1;
+	}
+	if (info.si_pid == 0)
+		return 0;
 	p->ended = 1;
+	p->signaled = info.si_code != CLD_EXITED;
+	p->status = info.si_status;
 	return 1;
+}
+
+/* Whether nobody of its group runs, or nobody knows who has its number now.
+ * Reaps it once it ended. */
+static int
+process_over(struct process *p)
+{
+	if (p->gone)
+		return 1;
+	switch (process_look(p)) {
+	case 0:
+		return 0;
+	case 1:
+		if (p->child != NULL) {
+			waitpid(p->pid, NULL, WNOHANG);
+			free(p->child);
+			p->child = NULL;
+		}
+		p->gone = !group_runs(p->pid);
+		return p->gone;
+	default:
+		p->gone = 1;
+		return 1;
+	}
 }
 
 /* Lets go of everything of process number index on the stack. */
@@ -133,13 +165,13 @@ process_drop(lua_State *L, int index, struct process *p)
 	p->closed = 1;
 	if (p->pid == 0)
 		free(p->child);
-	else if (process_look(p) == 0) {
+	else if (!process_over(p)) {
 		kill(-p->pid, SIGTERM);
-		orphans_add(p->child);
+		if (p->child != NULL)
+			orphans_add(p->child);
 	}
 	p->child = NULL;
 }
-
 
 /* A child to watch, and the pipe that tells. */
 struct watch {
@@ -377,9 +409,8 @@ process_wait(lua_State *L)
 	ended = process_look(p);
 	if (ended <= 0)
 		return fail(L, "wait", ended == 0 ? EAGAIN : errno);
-	lua_pushstring(L, WIFSIGNALED(p->status) ? "signal" : "exit");
-	lua_pushinteger(L, WIFSIGNALED(p->status) ? WTERMSIG(p->status) :
-	    WEXITSTATUS(p->status));
+	lua_pushstring(L, p->signaled ? "signal" : "exit");
+	lua_pushinteger(L, p->status);
 	return 2;
 }
 
@@ -395,8 +426,22 @@ process_alive(lua_State *L)
 	return 1;
 }
 
+/* process:gone() → true when nobody of its group runs. A process that ended
+ * keeps its number, and so that of the group, until this or close reaps it. */
+static int
+process_gone(lua_State *L)
+{
+	struct process *p = process_check(L);
+
+	if (p->closed && !p->gone)
+		return fail_closed(L);
+	lua_pushboolean(L, process_over(p));
+	return 1;
+}
+
 /* process:kill([signal="TERM"[, group=false]]) → true: sends a signal, by name
- * or number, to it, or to its whole group. ESRCH once it has ended. */
+ * or number, to it, or to its whole group. ESRCH once it has ended, or the last
+ * of the group has. */
 static int
 process_kill(lua_State *L)
 {
@@ -406,7 +451,7 @@ process_kill(lua_State *L)
 
 	if (p->closed)
 		return fail_closed(L);
-	if (process_look(p) != 0)
+	if (group ? process_over(p) : process_look(p) != 0)
 		return fail(L, "kill", ESRCH);
 	if (kill(group ? -p->pid : p->pid, number) < 0)
 		return fail(L, "kill", errno);
@@ -415,8 +460,8 @@ process_kill(lua_State *L)
 }
 
 /* process:close() → true, the first time and ever after: closes our ends of
- * its pipes and, when it still runs, sends TERM to its group. It is reaped by
- * a later spawn or wait. */
+ * its pipes and, when anybody of it still runs, sends TERM to its group. It is
+ * reaped by a later spawn or wait. */
 static int
 process_close(lua_State *L)
 {
@@ -428,6 +473,14 @@ process_close(lua_State *L)
 	return 1;
 }
 
+/* process.signal(number) → its name without SIG; "17" for one without */
+static int
+process_signal(lua_State *L)
+{
+	signals_push(L, (int)luaL_checkinteger(L, 1));
+	return 1;
+}
+
 static const luaL_Reg methods[] = {
 	{"pid", process_pid},
 	{"stdin", process_stdin},
@@ -436,6 +489,7 @@ static const luaL_Reg methods[] = {
 	{"fd", process_fd},
 	{"wait", process_wait},
 	{"alive", process_alive},
+	{"gone", process_gone},
 	{"kill", process_kill},
 	{"close", process_close},
 	{NULL, NULL},
@@ -443,6 +497,7 @@ static const luaL_Reg methods[] = {
 
 static const luaL_Reg functions[] = {
 	{"spawn", process_spawn},
+	{"signal", process_signal},
 	{NULL, NULL},
 };
 

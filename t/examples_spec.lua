@@ -66,4 +66,12 @@ describe("with our own server, the example", function()
 			example.content(name, { "-t", "", "-p", tostring(ours.port), "-a", "alice", "-w", "secret", "127.0.0.1" })
 		end)
 	end
+
+	it("message.lua is a command itself, where smtptest is in PATH", function()
+		local result = run.command({ "-p", tostring(ours.port), "127.0.0.1", "--", "a@x.test", "b@x.test" }, {
+			program = os.getenv "PWD" .. "/examples/message.lua",
+			env = { PATH = run.absolute:gsub("/smtptest$", "") .. ":" .. os.getenv "PATH" } })
+		assert.are.same({ 0, "" }, { result.status, result.err })
+		assert.matches("^250 ", result.out)
+	end)
 end)

@@ -45,6 +45,23 @@ describe("a task", function()
 		end
 	end)
 
+	it("and whatever waits refuses what is no number of seconds, or of tasks", function()
+		local function blames(pattern, fn, ...)
+			local err = caught(fn, ...)
+			assert.truthy(err:find(pattern), err)
+		end
+		local t = task.spawn(function() end)
+		blames("task_spec.lua:%d+: bad argument #1 to 'sleep' %(seconds expected, got nil%)", function() task.sleep() end)
+		blames("task_spec.lua:%d+: bad argument #1 to 'sleep' %(seconds expected, got nan%)", function() task.sleep(0 / 0) end)
+		blames("task_spec.lua:%d+: bad argument #1 to 'join' %(seconds expected, got string%)", function() t:join "x" end)
+		blames("task_spec.lua:%d+: bad argument #1 to 'wait' ", function() task.barrier(2):wait {} end)
+		blames("task_spec.lua:%d+: bad argument #1 to 'run' %(function expected, got nil%)", function() task.run() end)
+		for _, value in ipairs { "x", 0, 1.5, -1, false } do
+			blames("task_spec.lua:%d+: bad argument #1 to 'barrier' ", function() task.barrier(value) end)
+		end
+		t:join()
+	end)
+
 	it("gives its error to join, with its traceback", function()
 		local function deeply() error "oh no" end
 		local err = caught(function() task.spawn(function() deeply() end):join() end)

@@ -41,4 +41,20 @@ function argument.options(options, kinds, level)
 	return options
 end
 
+local function bad(name, expected, got)
+	error(("bad argument #1 to '%s' (%s expected, got %s)"):format(name, expected, got), 4)
+end
+
+--- Checks a number of seconds; blames the line that called the function which calls this one.
+-- @param name  of that function
+function argument.seconds(value, name)
+	if value ~= value then bad(name, "seconds", "nan") end
+	if type(value) ~= "number" then bad(name, "seconds", type(value)) end
+end
+
+--- The same for a function.
+function argument.callable(value, name)
+	if type(value) ~= "function" then bad(name, "function", type(value)) end
+end
+
 return argument

@@ -19,7 +19,8 @@ local STATUS = {
 }
 
 local function status_of(fields)
-	if fields.op == "AUTH" and fields.reply and fields.reply.code >= 400 then
+	-- The command, with its mechanism, where it is a reply that was expected to be another one.
+	if fields.op and fields.op:find "^AUTH%f[^%w]" and fields.reply and fields.reply.code >= 400 then
 		return 5
 	end
 	return STATUS[fields.code] or (fields.code:match("^E%u") and 3) or 70

@@ -11,6 +11,7 @@ local prompt = require "smtptest.prompt"
 local session = require "smtptest.session"
 local transcript = require "smtptest.transcript"
 local transport = require "smtptest.transport"
+local split = require "smtptest.words"
 
 local smtptest = {
 	version = embed.version,
@@ -120,7 +121,7 @@ function smtptest.pidfile(path)
 end
 
 -- Loaded when somebody looks: start-up is a feature.
-local LATER = { fault = true }
+local LATER = { fault = true, process = true }
 
 -- `options`: the plan made from the command line; in plain Lua from SMTPTEST_FLAGS, made when somebody looks.
 setmetatable(smtptest, { __index = function(self, key)
@@ -130,9 +131,9 @@ setmetatable(smtptest, { __index = function(self, key)
 	elseif key ~= "options" then
 		return nil
 	end
-	local words = {}
-	for word in (os.getenv "SMTPTEST_FLAGS" or ""):gmatch("%S+") do words[#words + 1] = word end
-	local plan = smtptest.parse(words)
+	local list, message = split(os.getenv "SMTPTEST_FLAGS" or "")
+	if not list then error("SMTPTEST_FLAGS: " .. message, 2) end
+	local plan = smtptest.parse(list)
 	rawset(self, "options", plan)
 	return plan
 end })

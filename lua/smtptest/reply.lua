@@ -168,6 +168,7 @@ function methods:expect(spec)
 		reply = self,
 		elapsed = self.elapsed,
 		session = session,
+		layer = session and session.transport:layer_name(),
 		transcript = session and tostring(session.transcript),
 	}, 0)
 end

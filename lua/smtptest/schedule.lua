@@ -11,6 +11,8 @@ local huge = math.huge
 
 local ready = { first = 1, last = 0 }       -- queue of {waiter, turn, value, message, code}
 local timers = {}                           -- heap of {time, waiter, turn}
+local ROOM = 64
+local room = ROOM                           -- how many timers there may be before those whose waiter went on go
 
 --- The queue, for who walks it: entries `first` to `last`.
 schedule.ready = ready
@@ -34,10 +36,23 @@ function schedule.soon_all(entries)
 	for _, entry in ipairs(entries) do soon(table.unpack(entry, 1, 3)) end
 end
 
+-- Takes out the timers of those who went on: one that is due late would stay as long.
+local function tidy()
+	local live = {}
+	for _, entry in ipairs(timers) do
+		if entry[2].turn == entry[3] then live[#live + 1] = entry end
+	end
+	for i = #timers, 1, -1 do timers[i] = nil end       -- now that memory has not ended
+	for _, entry in ipairs(live) do heap.push(timers, entry) end
+	room = math.max(ROOM, 2 * #live)
+end
+
 --- Sets a timer.
 -- @param deadline  time of task.now(); math.huge: none
 function schedule.after(waiter, deadline)
-	if deadline < huge then heap.push(timers, { deadline, waiter, waiter.turn }) end
+	if deadline == huge then return end
+	if #timers >= room then tidy() end
+	heap.push(timers, { deadline, waiter, waiter.turn })
 end
 
 --- The time of the earliest timer whose waiter still waits, or math.huge.

@@ -96,21 +96,26 @@ local function send_proxy(self)
 	if not ok then self:fail("PROXY", message, code) end
 end
 
--- Reads the greeting and shakes hands, as the plan says; closes what fails.
+-- Reads the greeting and shakes hands, as the plan says.
 local function begin(self)
 	if self.plan.proxy then send_proxy(self) end
 	if self.plan.tls == "implicit" then self:handshake() end
 	if self.plan.greeting then self.greeting = self:reply(nil, "greeting") end
-	return self
 end
 
-local function or_close(self, fn, ...)
-	local results = table.pack(pcall(fn, ...))
-	if not results[1] then
-		self:close()
-		error(results[2], 0)
-	end
-	return table.unpack(results, 2, results.n)
+-- A session on its way to the script: nobody else would close it when the task is canceled, or, unless the error has it
+-- (`kept`), when it fails.
+local Opening = {}
+
+function Opening:__close(err)
+	if not self.open and (err == nil or not self.kept) then self.session:close() end
+end
+
+local function opened(self, go, kept)
+	local opening <close> = setmetatable({ session = self, kept = kept }, Opening)
+	go(self)
+	opening.open = true
+	return self
 end
 
 --- Connects: PROXY header sent, implicit TLS done, greeting read (`greeting=false`: not read).
@@ -131,7 +136,7 @@ function session.connect(plan, fn, options)
 	end
 	local self = new(a_transport, plan)
 	if fn then self:on(fn, options) end
-	return or_close(self, begin, self)
+	return opened(self, begin)
 end
 
 --- Makes a session on a transport; nothing is sent or read.
@@ -234,7 +239,6 @@ local function whole_way(self)
 		if answer.code ~= 235 then stop(self, "AUTH", answer) end
 		if self.ssf > 0 then self:hello() end
 	end
-	return self
 end
 
 --- Goes the whole way a plan asks for: connect, EHLO, STARTTLS, EHLO, AUTH, EHLO again under a layer.
@@ -242,7 +246,7 @@ end
 -- @return session; what stops the way raises one error with `reply` and `session`, which is still open
 function session.open(plan)
 	plan = plans.check(plan or session.options(), 2)
-	return whole_way(session.connect(plan))
+	return opened(session.connect(plan), whole_way, true)
 end
 
 -- ---------------------------------------------------------------- listening in, and the end

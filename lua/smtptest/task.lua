@@ -4,6 +4,7 @@
 -- a script made, a callback of C) runs the loop in place until its own event comes, so that tasks in the background go
 -- on.
 
+local argument = require "smtptest.argument"
 local poll = require "smtptest.core.poll"
 local failure = require "smtptest.failure"
 local schedule = require "smtptest.schedule"
@@ -273,9 +274,7 @@ end
 --- Starts fn(...) as a task; it runs from the next turn of the loop on.
 -- @return task
 function task.spawn(fn, ...)
-	if type(fn) ~= "function" then
-		error(("bad argument #1 to 'spawn' (function expected, got %s)"):format(type(fn)), 2)
-	end
+	argument.callable(fn, "spawn")
 	names = names + 1
 	local parent = tasks[running()]
 	local self = setmetatable({
@@ -298,6 +297,7 @@ end
 -- @param seconds  how long at most (default: for ever)
 -- @return fn's results; raises its error; nil, message, TIMEOUT
 function Task:join(seconds)
+	if seconds ~= nil then argument.seconds(seconds, "join") end
 	if self.scope.failed == self then self.scope.failed = nil end
 	if not self.finished then
 		local waiter = current()
@@ -341,8 +341,10 @@ function Task:done()
 end
 
 --- Waits; other tasks go on.
--- @param seconds
+-- @param seconds  math.huge: for ever
+-- @return true | nil, message, CANCELED DEADLOCK
 function task.sleep(seconds)
+	argument.seconds(seconds, "sleep")
 	if interrupted then return nil, interrupted, "CANCELED" end
 	local waiter = current()
 	after(waiter, now() + seconds)
@@ -360,6 +362,9 @@ Barrier.__name = "smtptest.barrier"
 
 --- A meeting point of n tasks.
 function task.barrier(n)
+	if math.type(n) ~= "integer" or n < 1 then
+		error(("bad argument #1 to 'barrier' (a number of tasks expected, got %s)"):format(tostring(n)), 2)
+	end
 	return setmetatable({ missing = n, waiters = {} }, Barrier)
 end
 
@@ -367,6 +372,7 @@ end
 -- @param seconds  how long at most (default: for ever)
 -- @return true | nil, message, TIMEOUT CANCELED; raises DEADLOCK
 function Barrier:wait(seconds)
+	if seconds ~= nil then argument.seconds(seconds, "wait") end
 	self.missing = self.missing - 1
 	if self.missing <= 0 then
 		soon_all(self.waiters)
@@ -388,8 +394,9 @@ Promise.__index = Promise
 Promise.__name = "smtptest.promise"
 
 --- A value that one task sets and others wait for.
-function task.promise()
-	return setmetatable({ waiters = {} }, Promise)
+-- @param what  it is, in words, for the text of DEADLOCK
+function task.promise(what)
+	return setmetatable({ waiters = {}, what = what or "a promise" }, Promise)
 end
 
 --- Sets the value; only the first one counts.
@@ -404,12 +411,13 @@ end
 -- @param seconds  how long at most (default: for ever)
 -- @return value | nil, message, TIMEOUT DEADLOCK CANCELED
 function Promise:wait(seconds)
+	if seconds ~= nil then argument.seconds(seconds, "wait") end
 	if self.isset then return self.value end
 	if interrupted then return nil, interrupted, "CANCELED" end
 	local waiter = current()
 	table.insert(self.waiters, { waiter, waiter.turn, true })
 	after(waiter, seconds and now() + seconds or huge)
-	local _, message, code = block(waiter, "a promise")
+	local _, message, code = block(waiter, self.what)
 	if self.isset then return self.value end
 	return nil, message, code
 end
@@ -428,6 +436,7 @@ end
 --- Runs fn(...) as a task to its end; what it left running is canceled.
 -- @return fn's results; raises its error, or the first error of a task that nobody joined
 function task.run(fn, ...)
+	argument.callable(fn, "run")
 	local first = task.spawn(fn, ...)
 	local scope = { members = setmetatable({ [first] = true }, { __mode = "k" }) }
 	first.scope.members[first] = nil

@@ -45,6 +45,14 @@ function wire.fromfd(fd)
 	return wire.wrap(sock)
 end
 
+-- What is forgotten, or closed, at the end of a scope, also when the task is canceled in it.
+local Held = {}
+
+function Held:__close()
+	if self.source then task.forget(self.source) end
+	if self.wire then self.wire:close() end
+end
+
 --- Looks a name up.
 -- @param query  table: host, service, family, passive, canonname
 -- @return list of addresses, canonical name | nil, message, RESOLVE TIMEOUT …
@@ -57,8 +65,8 @@ function wire.resolve(query, deadline)
 		local source, ok
 		source, message, code = task.source(fd, "level")
 		if not source then return nil, message, code end
+		local _ <close> = setmetatable({ source = source }, Held)
 		ok, message, code = task.readable(source, deadline or huge)
-		task.forget(source)
 		if not ok then return nil, message, code end
 	end
 	return request:result()
@@ -95,6 +103,7 @@ local function attempt(address, source_address, deadline)
 		sock:close()
 		return nil, message, code
 	end
+	local held <close> = setmetatable({ wire = self }, Held)
 	local ok
 	repeat
 		self.source.writable = false
@@ -102,10 +111,10 @@ local function attempt(address, source_address, deadline)
 		if ok then ok, message, code = sock:connected() end
 	until code ~= "EAGAIN"
 	if not ok then
-		self:close()
 		if code == "TIMEOUT" then message = "connect: timed out" end
 		return nil, message, code
 	end
+	held.wire = nil
 	return self
 end
 
