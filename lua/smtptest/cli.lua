@@ -212,14 +212,22 @@ local function serving(plan, mode, script)
 	end
 end
 
+-- The specs, as what runs.
+local function testing(mode, caught)
+	return function()
+		return require "smtptest.test".run { specs = mode.specs, words = mode.args, output = mode.test_output,
+			stopped = function() return caught.name ~= nil end }
+	end
+end
+
 local function session(plan, mode, program)
-	local default = not (mode.script or mode.execute)
+	local default = not (mode.script or mode.execute or mode.test)
 	if default and not mode.serve then
 		local ok, message = prepare_default(plan)
 		if not ok then return failed(message) end
 	end
 	local chunk, name, status
-	if not (default and mode.serve) then
+	if not (default and mode.serve or mode.test) then
 		chunk, name, status = load_script(mode, program)
 		if not chunk then
 			complain(name)
@@ -228,6 +236,7 @@ local function session(plan, mode, program)
 	end
 	if mode.serve then chunk = serving(plan, mode, chunk) end
 	local caught = catch_signals()
+	if mode.test then chunk = testing(mode, caught) end
 	-- What is written is seen at once, and before what stderr says next.
 	io.stdout:setvbuf "no"
 	require "smtptest".options = plan
