@@ -288,7 +288,7 @@ end
 
 function WORDS.reply(step)
 	local words = {}
-	for i, spec in ipairs(step.specs or {}) do words[i] = tostring(spec) end
+	for i, spec in ipairs(step.specs or {}) do words[i] = type(spec) == "number" and ("%03d"):format(spec) or spec end
 	if step.raw then words[#words + 1] = case.quote(step.raw) end
 	return table.concat(words, " ")
 end

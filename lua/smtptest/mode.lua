@@ -5,11 +5,13 @@ local mode = {}
 local EISDIR = 21
 
 -- Each is something else to do: name in the mode, flag.
-local ACTIONS = { { "script", "-S" }, { "execute", "-e" }, { "test", "--test" } }
+local ACTIONS = { { "script", "-S" }, { "execute", "-e" }, { "test", "--test" },
+	{ "replay", "--replay" } }
 
 -- Without the first flag the second one says nothing.
 local NEEDS = {
 	{ "test", "test_output", "--test-output: only --test has results" },
+	{ "replay", "match", "--match: only --replay compares" },
 	{ "serve", "save", "--save: only --serve saves messages" },
 }
 
@@ -26,7 +28,7 @@ local function conflict(self)
 			first = action[2]
 		end
 	end
-	if self.serve and self.test then return ("%s and --serve cannot be combined"):format(first) end
+	if self.serve and (self.test or self.replay) then return ("%s and --serve cannot be combined"):format(first) end
 	for _, need in ipairs(NEEDS) do
 		if self[need[2]] and not self[need[1]] then return need[3] end
 	end

@@ -148,6 +148,17 @@ options.list = {
 	{ long = "test-output", arg = "kind", effect = chosen "test_output", group = "Tests",
 		help = "their report: TAP, junit, json, ...[:file]" },
 
+	{ long = "record", arg = "file", field = "record", group = "Record and replay",
+		help = "write the session down as a case" },
+	{ long = "replay", arg = "file", effect = chosen "replay", group = "Record and replay",
+		help = "play a case, say where replies differ" },
+	{ long = "match", arg = "how", kind = "match", effect = chosen "match", group = "Record and replay",
+		help = "compare by code (default), exact, none" },
+	{ long = "log", arg = "file", field = "log", group = "Record and replay",
+		help = "write what happens as lines of JSON" },
+	{ long = "show-secrets", field = "show_secrets", group = "Record and replay",
+		help = "do not mask passwords in these files" },
+
 	{ long = "serve", effect = chosen "serve", group = "Server",
 		help = "be a server, on -p (0: any), and accept mail" },
 	{ long = "save", arg = "dir", effect = chosen "save", group = "Server",
@@ -350,8 +361,8 @@ end
 -- @param program  its name (default: argv[0], or smtptest); as lmtptest it speaks LMTP
 -- @return plan (without defaults), operands, mode; mode is {action = "session" "help" "version" "print-script",
 --   script = FILE, execute = CHUNK, serve = true, save = DIR, args = words after "--" for a script or busted,
---   test = true, test_output = KIND, specs = list of paths, secrets = list of {index, first}: where in argv a secret
---   stands, from which byte on}
+--   test = true, test_output = KIND, specs = list of paths, replay = FILE, match = HOW,
+--   secrets = list of {index, first}: where in argv a secret stands, from which byte on}
 -- @return or nil, message, "USAGE" (the message names the program, the usage text belongs to it) or "FAILURE"
 function options.parse(argv, program)
 	program = basename(program or argv[0] or "smtptest")
