@@ -218,6 +218,12 @@ describe("a case with AUTH", function()
 			"reply 235", 'send "NOOP\\r\\n"', "reply 250", "" }, "\n"))))
 	end)
 
+	it("makes one again that has an empty answer", function()
+		assert.same({}, differences(authenticate(table.concat({ "secret", 'send "AUTH SCRAM-SHA-256 <60 bytes hidden>\\r\\n"',
+			"reply 334", "secret", 'send "<160 bytes hidden>\\r\\n"', "reply 334", 'send "\\r\\n"', "reply 235",
+			'send "NOOP\\r\\n"', "reply 250", "" }, "\n"))))
+	end)
+
 	it("plays an exchange that was not masked as it is", function()
 		local base64 = require "smtptest.base64"
 		assert.same({}, differences(authenticate(('send "AUTH PLAIN\\r\\n"\nreply 334\nsecret\nsend "%s\\r\\n"\nreply 235\n'):format(

@@ -74,7 +74,8 @@ function Link:sent(bytes, secret)
 	if not exchange then return self:write(step) end
 	exchange[#exchange + 1] = step
 	exchange.hidden = exchange.hidden or step.secret
-	exchange.other = exchange.other or not mechanism and not step.secret
+	-- An empty answer hides nothing, and is one all the same.
+	exchange.other = exchange.other or not (mechanism or step.secret or bytes:find "^\r?\n$")
 end
 
 function Link:replied(answer)

@@ -58,8 +58,9 @@ local function rebuilt(self)
 			exchange.first.step, exchange.first.mechanism = "auth", exchange.mechanism
 			for _, one in ipairs(exchange.rest) do one.dropped = true end
 			keep = nil
-		elseif exchange and has_code(step, 334) then
-			keep = { step = step.step, specs = step.specs, raw = step.raw, line = step.line, connection = step.connection }
+		elseif exchange and (has_code(step, 334) or step.bytes and step.bytes:find "^\r?\n$") then
+			keep = { step = step.step, specs = step.specs, raw = step.raw, bytes = step.bytes, line = step.line,
+				connection = step.connection }
 			keep.dropped = exchange.first.step == "auth"
 			table.insert(exchange.rest, keep)
 		elseif step.step ~= "comment" then
