@@ -108,6 +108,12 @@ describe("smtptest --test", function()
 			r.err)
 	end)
 
+	it("says in one line what busted lacks", function()
+		local r = play({ good }, { env = { LUA_CPATH = folder .. "/?.so" } })
+		assert.equal(1, r.status)
+		assert.matches("^failure: busted can't be loaded: [^\n]*\n$", r.err)
+	end)
+
 	it("ends in order when it is interrupted: the report is whole, what it started is gone", function()
 		local spec = run.file("test/slow_spec.lua", [[
 			local smtptest = require "smtptest"

@@ -49,6 +49,7 @@ function sink.close_all()
 		open[path] = nil
 		local ok, message = self.handle:close()
 		local why = self.trouble or not ok and message
+		self.trouble = "closed"
 		if why and not trouble then trouble = ("%s: %s: %s"):format(self.option, path, why) end
 	end
 	return trouble

@@ -17,18 +17,23 @@ end
 -- What busted would end the process with.
 local Ended = {}
 
+-- A module of busted's, or one line that says why not.
+local function busted_module(name)
+	local ok, module = pcall(require, name)
+	if ok then return module end
+	refuse(module:find("^module '" .. name .. "' not found") and MISSING
+		or "busted can't be loaded: " .. module:match "^[^\n]*")
+end
+
 -- Lets busted end its run instead of the process: we have more to do.
 local function keep_alive()
-	local ok, compatibility = pcall(require, "busted.compatibility")
-	if not ok then
-		refuse(compatibility:find "^module 'busted.compatibility' not found" and MISSING or "busted: " .. compatibility)
-	end
-	compatibility.exit = function(status) error(setmetatable({ status = status }, Ended), 0) end
+	busted_module "busted.compatibility".exit = function(status) error(setmetatable({ status = status }, Ended), 0) end
+	busted_module "busted.runner"
 end
 
 -- The run's core, which alone can skip what is left of it.
 local function catch_core()
-	local make, caught = require "busted.core", {}
+	local make, caught = busted_module "busted.core", {}
 	package.loaded["busted.core"] = function()
 		caught.core = make()
 		return caught.core
