@@ -322,6 +322,21 @@ local RUNS = {
 		{ server = function() end, files = SECRET, status = 4, err = "failure: " },
 		{ server = open, files = SECRET, status = 4, err = "failure: " },
 	},
+	["Run tests, with a report for a CI server:"] = {
+		{ files = { ["mail_spec.lua"] = [[
+			it("answers", function() require "smtptest".open():noop():expect(250) end)
+			it("refuses", function() require "smtptest".open():noop():expect(550) end)
+		]] }, server = open, status = 1, check = function(r)
+			has(r.read "report.xml", 'tests="2" failures="0" errors="1"', "mail_spec.lua:2: NOOP: expected 550, got 250 ok")
+		end },
+	},
+	["Write a session down, and play it again when the server has changed:"] = {
+		{ server = starttls "PLAIN", stdin = "secret\nNOOP\n", files = SECRET, alice = true, status = 0,
+			has = { "session.case: 7 replies, no difference\n" }, check = function(r)
+				has(r.read "session.case", "\nhandshake\n", "\nauth PLAIN\n")
+				lacks(r.read "session.case", "secret", "c2VjcmV0", "AGFsaWNlAHNlY3JldA==")
+			end },
+	},
 	["Talk to the local delivery of a mail store:"] = {
 		{ server = open, seen = "LHLO lmtptest\nQUIT\n" },
 	},

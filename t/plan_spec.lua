@@ -75,6 +75,7 @@ describe("plan.check", function()
 		daemon = { { true, false }, { 1 } },
 		record = { { "a.case" }, { 1 } },
 		log = { { "log.json" }, { 1 } },
+		show_secrets = { { true }, { 1 } },
 		maxline = { { 1, 1 << 20 }, { 0, 0.5 } },
 		hide_secrets = { { true, false }, { 1 } },
 		times = { { true, false }, { 1 } },

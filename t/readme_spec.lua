@@ -81,6 +81,21 @@ describe("the README's", function()
 		end)
 	end
 
+	it("spec runs, and says what failed", function()
+		for answer, status in pairs { ["550 no"] = 0, ["250 ok"] = 1 } do
+			local r = shell.run("smtptest --test mail_spec.lua --test-output=junit:report.xml mail.example", {
+				files = { ["mail_spec.lua"] = table.concat(block '^require "smtptest.expect"', "\n") }, server = function(c)
+					c:welcome()
+					c:reply "250 ok"
+					c:reply(answer)
+					c:gone()
+				end })
+			assert.equal(status, r.status, r.out .. r.err)
+			assert.matches(status == 0 and '<testsuites tests="1" failures="0"'
+				or "mail_spec.lua:5: RCPT TO:&lt;b@elsewhere.test&gt;: expected 550 or 554, got 250 ok", r.read "report.xml", 1, true)
+		end
+	end)
+
 	-- A command whose server is ours; `client` is what is done beside it. Gives what it printed.
 	local function serving(command, client)
 		local ready = task.promise()

@@ -93,7 +93,7 @@ describe("connect", function()
 		peer.over_tcp(greets, function() end, nil, function(plan)
 			return session.connect(plan, function(e) events[#events + 1] = e.event or e.direction end)
 		end)
-		assert.same({ "receive", "line", "reply" }, events)
+		assert.same({ "receive", "line", "reply", "end" }, events)
 	end)
 
 	it("refuses a misspelt field, and blames who wrote it", function()
@@ -682,6 +682,7 @@ describe("on", function()
 		assert.same({
 			[[send clear NOOP\r\n]], [[receive clear 250-a\r\n250 b\r\n]],
 			[[line clear 250-a\r\n]], [[line clear 250 b\r\n]], [[reply clear 250-a\r\n250 b\r\n]],
+			"end clear ",
 		}, brief(events))
 		assert.equal(250, events[5].reply.code)
 		assert.is_true(math.abs(events[1].time - os.time()) < 100)

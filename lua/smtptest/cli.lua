@@ -173,6 +173,16 @@ local function close_processes()
 	if process and process.close_all then process.close_all() end
 end
 
+-- Closes the files of --record and --log.
+-- @return exit status: 0, or 1 when one could not be written
+local function close_files()
+	local sink = package.loaded["smtptest.sink"]
+	local trouble = sink and sink.close_all()
+	if not trouble then return 0 end
+	complain("failure: " .. trouble)
+	return FAILURE
+end
+
 -- ---------------------------------------------------------------- a session
 
 --- What the default script could only ignore, and the user would not notice.
@@ -212,14 +222,27 @@ local function serving(plan, mode, script)
 	end
 end
 
+-- What is no script of the person's, as what runs; nil for one that is.
+local function built_in(plan, mode, caught)
+	if mode.replay then
+		return function() return require "smtptest.replay".run(mode.replay, plan, mode.match) end
+	elseif mode.test then
+		return function()
+			return require "smtptest.test".run { specs = mode.specs, words = mode.args, output = mode.test_output,
+				stopped = function() return caught.name ~= nil end }
+		end
+	end
+end
+
 local function session(plan, mode, program)
-	local default = not (mode.script or mode.execute)
+	local other = mode.test or mode.replay
+	local default = not (mode.script or mode.execute or other)
 	if default and not mode.serve then
 		local ok, message = prepare_default(plan)
 		if not ok then return failed(message) end
 	end
 	local chunk, name, status
-	if not (default and mode.serve) then
+	if not (default and mode.serve or other) then
 		chunk, name, status = load_script(mode, program)
 		if not chunk then
 			complain(name)
@@ -228,6 +251,7 @@ local function session(plan, mode, program)
 	end
 	if mode.serve then chunk = serving(plan, mode, chunk) end
 	local caught = catch_signals()
+	chunk = built_in(plan, mode, caught) or chunk
 	-- What is written is seen at once, and before what stderr says next.
 	io.stdout:setvbuf "no"
 	require "smtptest".options = plan
@@ -239,6 +263,7 @@ local function session(plan, mode, program)
 	local task = package.loaded["smtptest.task"]
 	if ok and task and task.failed() then ok, result = false, task.failed() end
 	close_processes()
+	local written = close_files()
 	if caught.name then
 		io.stdout:flush()
 		caught.raise(caught.name)
@@ -248,7 +273,7 @@ local function session(plan, mode, program)
 	else
 		status = status_of_error(result, default and not mode.serve and not plan.strict and FAILURE or nil)
 	end
-	return flush(status)
+	return flush(status == 0 and written or status)
 end
 
 -- ---------------------------------------------------------------- the other actions

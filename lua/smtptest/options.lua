@@ -1,6 +1,7 @@
 --- options: the command line as data. One table, `options.list`, is the parser's, the usage text's and (held to it by a
 -- spec) the manual's.
 
+local modes = require "smtptest.mode"
 local nearest = require "smtptest.nearest"
 local secret = require "smtptest.secret"
 local value_of = require "smtptest.value"
@@ -64,7 +65,7 @@ local function script(name)
 	end
 end
 
-local function serve(name)
+local function chosen(name)
 	return function(state, value) state.mode[name] = value end
 end
 
@@ -142,9 +143,25 @@ options.list = {
 	{ long = "version", effect = action "version", ends = true, group = "Scripts",
 		help = "print our version and those of the libraries" },
 
-	{ long = "serve", effect = serve "serve", group = "Server",
+	{ long = "test", effect = chosen "test", group = "Tests",
+		help = "operands are busted specs, and the host" },
+	{ long = "test-output", arg = "kind", effect = chosen "test_output", group = "Tests",
+		help = "their report: TAP, junit, json, ...[:file]" },
+
+	{ long = "record", arg = "file", field = "record", group = "Record and replay",
+		help = "write the session down as a case" },
+	{ long = "replay", arg = "file", effect = chosen "replay", group = "Record and replay",
+		help = "play a case, say where replies differ" },
+	{ long = "match", arg = "how", kind = "match", effect = chosen "match", group = "Record and replay",
+		help = "compare by code (default), exact, none" },
+	{ long = "log", arg = "file", field = "log", group = "Record and replay",
+		help = "write what happens as lines of JSON" },
+	{ long = "show-secrets", field = "show_secrets", group = "Record and replay",
+		help = "do not mask passwords in these files" },
+
+	{ long = "serve", effect = chosen "serve", group = "Server",
 		help = "be a server, on -p (0: any), and accept mail" },
-	{ long = "save", arg = "dir", effect = serve "save", group = "Server",
+	{ long = "save", arg = "dir", effect = chosen "save", group = "Server",
 		help = "with --serve: write one .eml a message" },
 
 	{ short = "4", field = "family", value = "inet", group = "Connection", help = "IPv4 only" },
@@ -268,7 +285,10 @@ end
 -- @return nil | message of a failure
 local function finish(state)
 	local plan, mode = state.plan, state.mode
-	plan.host = state.words[1]
+	local words, message = modes.finish(mode, state.words)
+	if not words then return message end
+	state.words = words
+	plan.host = words[1]
 	if state.implicit then
 		plan.tls = "implicit"
 	elseif state.both then
@@ -286,10 +306,7 @@ local function finish(state)
 	if plan.rounds and plan.rounds > 1 then
 		plan.reauth = true
 	end
-	if not (mode.script or mode.execute) then
-		mode.args = {}
-	end
-	if mode.save and not mode.serve then return "--save: only --serve saves messages" end
+	if not modes.takes_words(mode) then mode.args = {} end
 end
 
 -- Reads argv[i], a long option. Returns the index of the last word used | nil, message, "USAGE" or "FAILURE".
@@ -343,7 +360,8 @@ end
 -- @param argv     list of words; argv[0], if there, is the program
 -- @param program  its name (default: argv[0], or smtptest); as lmtptest it speaks LMTP
 -- @return plan (without defaults), operands, mode; mode is {action = "session" "help" "version" "print-script",
---   script = FILE, execute = CHUNK, serve = true, save = DIR, args = words after "--" for a script,
+--   script = FILE, execute = CHUNK, serve = true, save = DIR, args = words after "--" for a script or busted,
+--   test = true, test_output = KIND, specs = list of paths, replay = FILE, match = HOW,
 --   secrets = list of {index, first}: where in argv a secret stands, from which byte on}
 -- @return or nil, message, "USAGE" (the message names the program, the usage text belongs to it) or "FAILURE"
 function options.parse(argv, program)
@@ -373,12 +391,10 @@ function options.parse(argv, program)
 		end
 		i = i + 1
 	end
-	if not (state.mode.script or state.mode.execute) then
-		table.move(args, 1, #args, #words + 1, words)
-	end
+	if not modes.takes_words(state.mode) then table.move(args, 1, #args, #words + 1, words) end
 	local message = finish(state)
 	if message then return nil, message, "FAILURE" end
-	return state.plan, words, state.mode
+	return state.plan, state.words, state.mode
 end
 
 -- ---------------------------------------------------------------- usage

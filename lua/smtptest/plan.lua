@@ -135,7 +135,8 @@ plan.fields = {
 	strict = switch, verbose = switch,
 	pidfile = text,
 	output_socket = text, daemon = switch,
-	record = text, log = text,
+	record = text, log = text,              -- paths of files
+	show_secrets = switch,                  -- in these files
 	maxline = count,                        -- bytes
 	hide_secrets = switch, times = switch, explain = switch, trace = switch,
 }

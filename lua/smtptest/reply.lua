@@ -145,10 +145,11 @@ function methods:is(spec)
 	return self.text:find(spec) ~= nil
 end
 
-local function spec_text(spec)
+--- A spec in words.
+function reply.describe(spec)
 	if type(spec) == "table" then
 		local parts = {}
-		for i, one in ipairs(spec) do parts[i] = spec_text(one) end
+		for i, one in ipairs(spec) do parts[i] = reply.describe(one) end
 		return table.concat(parts, " or ")
 	elseif type(spec) == "function" then
 		return "a reply that the function accepts"
@@ -164,7 +165,7 @@ function methods:expect(spec)
 	error(failure.new {
 		code = "REPLY",
 		op = self.command and transcript.command(self.command),
-		message = ("expected %s, got %s"):format(spec_text(spec), tostring(self)),
+		message = ("expected %s, got %s"):format(reply.describe(spec), tostring(self)),
 		reply = self,
 		elapsed = self.elapsed,
 		session = session,
@@ -200,7 +201,7 @@ end
 -- @return the list
 function List:expect(spec)
 	if #self == 0 then
-		error(failure.new { code = "REPLY", message = ("expected %s, got no reply"):format(spec_text(spec)) }, 0)
+		error(failure.new { code = "REPLY", message = ("expected %s, got no reply"):format(reply.describe(spec)) }, 0)
 	end
 	for _, one in ipairs(self) do one:expect(spec) end
 	return self

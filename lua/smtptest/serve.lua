@@ -149,6 +149,8 @@ function serve.run(plan, options)
 	self.store = store
 	self:on_event(tell)
 	if plan.trace then output.trace_server(self) end
+	if plan.record then require "smtptest.record".server(self, plan) end
+	if plan.log then require "smtptest.log".server(self, plan) end
 	io.stdout:write("listening on " .. name_of(self.port and self or { path = self.host }) .. "\n")
 	local result
 	if options.script then result = options.script(self, table.unpack(options.args)) end

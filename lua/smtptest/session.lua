@@ -67,7 +67,15 @@ local function new(a_transport, plan)
 	}, Session)
 	observer.session = self
 	if plan.trace then output.trace(self) end
+	if plan.record then require "smtptest.record".session(self) end
+	if plan.log then require "smtptest.log".session(self) end
 	return self
+end
+
+-- Files that can't be written are found before anybody is connected to.
+local function open_files(plan)
+	if plan.record then require "smtptest.record".file(plan) end
+	if plan.log then require "smtptest.log".file(plan) end
 end
 
 -- What a plan of the caller's says, complete; blames the line that called the public function.
@@ -126,6 +134,7 @@ end
 function session.connect(plan, fn, options)
 	plan = complete(plan, 2)
 	check_material(plan)
+	open_files(plan)
 	local start = task.now()
 	local a_transport, message, code = transport.connect(plan)
 	if not a_transport then
@@ -257,7 +266,7 @@ local ON = { below = "boolean" }
 -- @param fn       function(event); event: direction ("send" "receive" "note"), bytes, layer ("clear" "tls" "sasl"),
 --   time (seconds since 1970), secret (nil or {from, to}); of a note `event`:
 --   "line" (one line of a reply) "partial" (a line whose end never came) "reply" "tls" "auth" "leftover" "closed"
---   "quit" (the end of interact)
+--   "quit" (the end of interact) "end" (`how`: we "close" "abort" "half_close")
 -- @param options  below (true): also the bytes under the layers
 -- @return a function that removes fn
 function Session:on(fn, options)
@@ -266,18 +275,26 @@ function Session:on(fn, options)
 	return self.transport:on(fn, options)
 end
 
+-- Tells the listeners what we do with the connection.
+local function ends(self, how)
+	if not self.transport.closed then self.transport:note("end", { how = how }) end
+end
+
 --- Half-closes: nothing more is sent, replies can still be read.
 function Session:shutdown()
+	ends(self, "half_close")
 	return self.transport:shutdown()
 end
 
 --- Closes at once: no QUIT, no close_notify, no waiting. Idempotent.
 function Session:close()
+	ends(self, "close")
 	return self.transport:close()
 end
 
 --- Closes with a reset.
 function Session:abort()
+	ends(self, "abort")
 	return self.transport:abort()
 end
 

@@ -66,6 +66,15 @@ function value.protocol(text)
 	return name
 end
 
+local MATCHES = { code = true, exact = true, none = true }
+
+--- How --replay compares.
+function value.match(text)
+	local name = text:lower()
+	if not MATCHES[name] then return nil, "not code, exact or none" end
+	return name
+end
+
 local TLS_VERSIONS = { "1.0", "1.1", "1.2", "1.3" }
 
 --- 1.2, and TLSv1.2 as other programs write it.

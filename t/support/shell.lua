@@ -50,7 +50,7 @@ function shell.run(text, options)
 	end
 	local env = { PATH = folder .. ":" .. os.getenv "PATH", SSL_CERT_FILE = folder .. "/trusted.pem" }
 	-- For a stock interpreter.
-	env.SMTPTEST_FLAGS, env.LUA_CPATH = ("--unix=%s %s"):format(socket, HOST), run.absolute:gsub("smtptest$", "?.so")
+	env.SMTPTEST_FLAGS, env.LUA_CPATH = ("--unix=%s %s"):format(socket, HOST), run.absolute:gsub("smtptest$", "?.so;;")
 	for name, value in pairs(options.env or {}) do env[name] = value end
 	local result = run.against(options.server, function()
 		return { "-c", ("cd '%s' && %s"):format(folder, text) }
