@@ -22,11 +22,11 @@ BUILD_PACKAGES := gcc libc6-dev make binutils pkg-config lua5.4 liblua5.4-dev \
 CHECK_PACKAGES := lua-busted openssl libsasl2-modules libsasl2-modules-otp \
 	libsasl2-modules-gssapi-mit swaks libnet-ssleay-perl libauthen-sasl-perl \
 	libdigest-hmac-perl curl gsasl msmtp procps netbase lua-check cppcheck clang \
-	valgrind mandoc
+	valgrind mandoc strace
 
 # The library: one noun a file.
 LIB_SRC := fail.c object.c address.c socket.c socketoption.c thread.c resolve.c \
-	poll.c file.c spawn.c process.c tty.c signal.c line.c tls.c tlsstart.c \
+	poll.c alarm.c file.c spawn.c process.c tty.c signal.c line.c tls.c tlsstart.c \
 	tlsevent.c tlsinfo.c tlsidentity.c tlscontext.c cert.c sasl.c saslstart.c \
 	saslconn.c saslserver.c sasllayer.c auxprop.c embed.c smtptest.c
 LUA_SRC := $(sort $(wildcard lua/*.lua lua/smtptest/*.lua))
@@ -92,8 +92,9 @@ $(BUILD)/libsmtptest.a: $(LIB_OBJ)
 $(BUILD)/smtptest: $(BUILD)/main.o $(LIB_OBJ)
 	$(CC) -o $@ $^ $(LD_FLAGS) $(LUA_LIBS) $(DEP_LIBS)
 
-# A host of the library, for t/alloc_spec.lua.
-$(BUILD)/alloc: t/alloc.c $(BUILD)/libsmtptest.a
+# Hosts of the library, for t/alloc_spec.lua and t/host_spec.lua.
+HOSTS := $(BUILD)/alloc $(BUILD)/host
+$(HOSTS): $(BUILD)/%: t/%.c $(BUILD)/libsmtptest.a
 	$(CC) $(C_FLAGS) -MMD -MP -o $@ $< $(BUILD)/libsmtptest.a $(LDFLAGS) \
 		$(LUA_LIBS) $(DEP_LIBS)
 
@@ -133,7 +134,7 @@ SUITE := env $(if $(ASAN),LD_PRELOAD=$(ASAN)) \
 endif
 
 check: deps
-	@$(MAKE) --no-print-directory all $(BUILD)/alloc
+	@$(MAKE) --no-print-directory all $(HOSTS)
 	@$(MAKE) --no-print-directory -k $(PEERS)/bin/smtptest $(SERVERS) || \
 		echo 'without some of the peers: their specs are skipped'
 	$(SUITE) $(SPECS)
@@ -145,7 +146,12 @@ valgrind: all
 		--child-silent-after-fork=yes --suppressions=t/valgrind.supp \
 		$(LUA) t/suite.lua --cpath='$(BUILD)/?.so' $(CORE_SPECS)
 
-LINT_C := $(wildcard src/*.c t/*.c t/bench/*.c)
+# Two states of Lua in two threads; nothing is suppressed.
+tsan:
+	@$(MAKE) --no-print-directory SAN=thread build/thread/host
+	build/thread/host threads 100
+
+LINT_C := $(wildcard src/*.c t/*.c t/bench/*.c examples/*.c)
 lint: $(BUILD)/prefix.h
 	set -e; for cc in gcc clang; do for file in $(LINT_C); do \
 		$$cc -O2 -Werror -c -o /dev/null $(OWN_FLAGS) $(CPPFLAGS) $$file; done; done
@@ -192,4 +198,4 @@ clean:
 
 FORCE:
 -include $(wildcard $(BUILD)/*.d $(BUILD)/bench/*.d)
-.PHONY: all bench check clean demo deps install lint uninstall valgrind FORCE
+.PHONY: all bench check clean demo deps install lint tsan uninstall valgrind FORCE
