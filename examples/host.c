@@ -9,7 +9,8 @@
 #include <stdlib.h>
 
 #include <lauxlib.h>
-#include <smtptest.h>
+
+#include "smtptest.h"
 
 static const char scenario[] =
 	"local smtptest, host, port = require 'smtptest', ...\n"

@@ -135,6 +135,11 @@ describe("a C program", function()
 		runs()
 	end)
 
+	it("is compiled as the README says", function()
+		local readme = io.open "README.md":read "a"
+		assert.matches("    " .. compile_line "examples/host.c":gsub("host%.c", "examples/%0") .. "\n", readme, 1, true)
+	end)
+
 	it("says what failed, and ends with 1", function()
 		compiled ""
 		local result = run.command({ "127.0.0.1", tostring(run.closed_port()) }, { program = folder .. "/host" })
