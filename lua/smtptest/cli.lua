@@ -212,14 +212,22 @@ local function serving(plan, mode, script)
 	end
 end
 
+local function reporting(plan, report)
+	return function()
+		return require "smtptest.report".run(plan, report)
+	end
+end
+
 local function session(plan, mode, program)
-	local default = not (mode.script or mode.execute)
+	local default = not (mode.script or mode.execute or mode.report)
 	if default and not mode.serve then
 		local ok, message = prepare_default(plan)
 		if not ok then return failed(message) end
 	end
 	local chunk, name, status
-	if not (default and mode.serve) then
+	if mode.report then
+		chunk = reporting(plan, mode.report)
+	elseif not (default and mode.serve) then
 		chunk, name, status = load_script(mode, program)
 		if not chunk then
 			complain(name)

@@ -120,7 +120,7 @@ function smtptest.pidfile(path)
 end
 
 -- Loaded when somebody looks: start-up is a feature.
-local LATER = { fault = true }
+local LATER = { fault = true, report = true }
 
 -- `options`: the plan made from the command line; in plain Lua from SMTPTEST_FLAGS, made when somebody looks.
 setmetatable(smtptest, { __index = function(self, key)

@@ -64,7 +64,7 @@ local function script(name)
 	end
 end
 
-local function serve(name)
+local function note(name)
 	return function(state, value) state.mode[name] = value end
 end
 
@@ -142,10 +142,16 @@ options.list = {
 	{ long = "version", effect = action "version", ends = true, group = "Scripts",
 		help = "print our version and those of the libraries" },
 
-	{ long = "serve", effect = serve "serve", group = "Server",
+	{ long = "serve", effect = note "serve", group = "Server",
 		help = "be a server, on -p (0: any), and accept mail" },
-	{ long = "save", arg = "dir", effect = serve "save", group = "Server",
+	{ long = "save", arg = "dir", effect = note "save", group = "Server",
 		help = "with --serve: write one .eml a message" },
+
+	{ long = "tls-report", effect = note "tls_report", group = "TLS report",
+		help = { "say what the server's TLS is like, on all ports", "of -p: 25,587,465s (TLS at once),24l (LMTP)" } },
+	{ long = "min-days", arg = "days", kind = "natural", effect = note "min_days", group = "TLS report",
+		help = "exit status 1 when a certificate ends before" },
+	{ long = "json", effect = note "json", group = "TLS report", help = "print it as JSON" },
 
 	{ short = "4", field = "family", value = "inet", group = "Connection", help = "IPv4 only" },
 	{ short = "6", field = "family", value = "inet6", group = "Connection", help = "IPv6 only" },
@@ -289,6 +295,14 @@ local function finish(state)
 	if not (mode.script or mode.execute) then
 		mode.args = {}
 	end
+	if mode.tls_report then
+		mode.report = { json = mode.json, min_days = mode.min_days }
+		if mode.serve or mode.script or mode.execute then
+			return "--tls-report runs neither a server nor a script"
+		end
+	elseif mode.json or mode.min_days then
+		return (mode.json and "--json" or "--min-days") .. ": only with --tls-report"
+	end
 	if mode.save and not mode.serve then return "--save: only --serve saves messages" end
 end
 
@@ -344,7 +358,7 @@ end
 -- @param program  its name (default: argv[0], or smtptest); as lmtptest it speaks LMTP
 -- @return plan (without defaults), operands, mode; mode is {action = "session" "help" "version" "print-script",
 --   script = FILE, execute = CHUNK, serve = true, save = DIR, args = words after "--" for a script,
---   secrets = list of {index, first}: where in argv a secret stands, from which byte on}
+--   report = {json, min_days}, secrets = list of {index, first}: where in argv a secret stands, from which byte on}
 -- @return or nil, message, "USAGE" (the message names the program, the usage text belongs to it) or "FAILURE"
 function options.parse(argv, program)
 	program = basename(program or argv[0] or "smtptest")
