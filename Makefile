@@ -10,6 +10,8 @@ PKG_CONFIG ?= pkg-config
 LUA ?= lua5.4
 LUA_PC ?= lua5.4
 LUA_CMOD ?= lib/lua/5.4
+BASH_DIR ?= share/bash-completion/completions
+ZSH_DIR ?= share/zsh/site-functions
 CFLAGS ?= -O2 -g
 # Sanitizers, with gcc: make check SAN=address,undefined
 SAN ?=
@@ -22,11 +24,11 @@ BUILD_PACKAGES := gcc libc6-dev make binutils pkg-config lua5.4 liblua5.4-dev \
 CHECK_PACKAGES := lua-busted openssl libsasl2-modules libsasl2-modules-otp \
 	libsasl2-modules-gssapi-mit swaks libnet-ssleay-perl libauthen-sasl-perl \
 	libdigest-hmac-perl curl gsasl msmtp procps netbase lua-check cppcheck clang \
-	valgrind mandoc
+	valgrind mandoc strace dpkg-dev
 
 # The library: one noun a file.
 LIB_SRC := fail.c object.c address.c socket.c socketoption.c thread.c resolve.c \
-	poll.c file.c spawn.c group.c process.c tty.c signal.c line.c tls.c tlsstart.c \
+	poll.c alarm.c file.c spawn.c group.c process.c tty.c signal.c line.c tls.c tlsstart.c \
 	tlsevent.c tlsinfo.c tlsidentity.c tlscontext.c cert.c sasl.c saslstart.c \
 	saslconn.c saslserver.c sasllayer.c auxprop.c embed.c smtptest.c
 LUA_SRC := $(sort $(wildcard lua/*.lua lua/smtptest/*.lua))
@@ -50,7 +52,8 @@ C_FLAGS = $(OWN_FLAGS) $(SAN_FLAGS) $(CPPFLAGS) $(CFLAGS)
 LD_FLAGS = $(SAN_FLAGS) $(CFLAGS) $(LDFLAGS)
 
 LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/%.o) $(BUILD)/sources.o
-PRODUCTS := smtptest lmtptest smtptest.so libsmtptest.a smtptest.pc
+PRODUCTS := smtptest lmtptest smtptest.so libsmtptest.a smtptest.pc \
+	completion/bash completion/zsh
 
 all: $(PRODUCTS:%=$(BUILD)/%)
 
@@ -62,7 +65,7 @@ $(BUILD)/%.o: src/%.c
 # depends on them.
 $(BUILD)/prefix.h: FORCE
 	@mkdir -p $(@D)
-	@echo '#define SMTPTEST_PREFIX "$(PREFIX)"' >$@.tmp
+	@printf '#define SMTPTEST_PREFIX "%s"\n/* Lua: %s */\n' '$(PREFIX)' '$(LUA_PC)' >$@.tmp
 	@cmp -s $@.tmp $@ && rm $@.tmp || mv $@.tmp $@
 $(BUILD)/sources.list: FORCE
 	@mkdir -p $(@D)
@@ -88,12 +91,14 @@ $(BUILD)/libsmtptest.a: $(LIB_OBJ)
 	rm -f $@
 	$(AR) rcs $@ $(@:.a=.o)
 
-# The shared liblua, so that scripts can load other modules written in C.
-$(BUILD)/smtptest: $(BUILD)/main.o $(LIB_OBJ)
-	$(CC) -o $@ $^ $(LD_FLAGS) $(LUA_LIBS) $(DEP_LIBS)
+# The shared liblua, so that scripts can load other modules written in C; where
+# there is only a static one, they find it in here.
+$(BUILD)/smtptest: $(BUILD)/main.o $(LIB_OBJ) | $(BUILD)/prefix.h
+	$(CC) -Wl,-E -o $@ $^ $(LD_FLAGS) $(LUA_LIBS) $(DEP_LIBS)
 
-# A host of the library, for t/alloc_spec.lua.
-$(BUILD)/alloc: t/alloc.c $(BUILD)/libsmtptest.a
+# Hosts of the library, for t/alloc_spec.lua and t/host_spec.lua.
+HOSTS := $(BUILD)/alloc $(BUILD)/host
+$(HOSTS): $(BUILD)/%: t/%.c $(BUILD)/libsmtptest.a
 	$(CC) $(C_FLAGS) -MMD -MP -o $@ $< $(BUILD)/libsmtptest.a $(LDFLAGS) \
 		$(LUA_LIBS) $(DEP_LIBS)
 
@@ -133,7 +138,7 @@ SUITE := env $(if $(ASAN),LD_PRELOAD=$(ASAN)) \
 endif
 
 check: deps
-	@$(MAKE) --no-print-directory all $(BUILD)/alloc
+	@$(MAKE) --no-print-directory all $(HOSTS)
 	@$(MAKE) --no-print-directory -k $(PEERS)/bin/smtptest $(SERVERS) || \
 		echo 'without some of the peers: their specs are skipped'
 	$(SUITE) $(SPECS)
@@ -145,7 +150,12 @@ valgrind: all
 		--child-silent-after-fork=yes --suppressions=t/valgrind.supp \
 		$(LUA) t/suite.lua --cpath='$(BUILD)/?.so' $(CORE_SPECS)
 
-LINT_C := $(wildcard src/*.c t/*.c t/bench/*.c)
+# Two states of Lua in two threads; nothing is suppressed.
+tsan:
+	@$(MAKE) --no-print-directory SAN=thread build/thread/host
+	build/thread/host threads 100
+
+LINT_C := $(wildcard src/*.c t/*.c t/bench/*.c examples/*.c)
 lint: $(BUILD)/prefix.h
 	set -e; for cc in gcc clang; do for file in $(LINT_C); do \
 		$$cc -O2 -Werror -c -o /dev/null $(OWN_FLAGS) $(CPPFLAGS) $$file; done; done
@@ -168,28 +178,58 @@ demo:
 	@$(MAKE) --no-print-directory all
 	@.ci/demo $(BUILD)
 
+# Completion, from the table of options.
+$(BUILD)/completion/%: src/complete.lua lua/smtptest/options.lua $(BUILD)/smtptest $(BUILD)/prefix.h
+	@mkdir -p $(@D)
+	$(BUILD)/smtptest -S src/complete.lua -- $* $@ $(PREFIX)/share/smtptest/examples
+
+# What is installed, below PREFIX: MODE:FILE:PLACE, and TEXT:LINK.
+MAN_DIR = share/man/man$(subst .,,$(suffix $(1)))
+INSTALLED = 755:$(BUILD)/smtptest:bin/smtptest \
+	755:$(BUILD)/smtptest.so:$(LUA_CMOD)/smtptest.so \
+	644:$(BUILD)/libsmtptest.a:lib/libsmtptest.a \
+	644:$(BUILD)/smtptest.pc:lib/pkgconfig/smtptest.pc \
+	644:src/smtptest.h:include/smtptest.h \
+	644:$(BUILD)/completion/bash:$(BASH_DIR)/smtptest \
+	644:$(BUILD)/completion/zsh:$(ZSH_DIR)/_smtptest \
+	$(foreach file,$(MAN),644:$(file):$(call MAN_DIR,$(file))/$(notdir $(file))) \
+	$(foreach file,$(EXAMPLES),$(if $(filter %.lua,$(file)),755,644):$(file):share/smtptest/$(file))
+LINKED := smtptest:bin/lmtptest smtptest:$(BASH_DIR)/lmtptest \
+	smtptest.1:share/man/man1/lmtptest.1
+# Folders that uninstall takes away when nobody else has something there.
+OURS := $(BASH_DIR) $(dir $(BASH_DIR)) $(ZSH_DIR) $(dir $(ZSH_DIR)) lib/pkgconfig \
+	$(LUA_CMOD) $(dir $(LUA_CMOD))
+
 AT = $(DESTDIR)$(PREFIX)
 install: all
-	$(INSTALL) -d $(AT)/bin $(AT)/$(LUA_CMOD) $(AT)/lib/pkgconfig $(AT)/include \
-		$(AT)/share/smtptest/examples $(MAN:man/%=$(AT)/share/man/man1)
-	$(INSTALL) -m 755 $(BUILD)/smtptest $(AT)/bin/smtptest
-	ln -sf smtptest $(AT)/bin/lmtptest
-	$(INSTALL) -m 755 $(BUILD)/smtptest.so $(AT)/$(LUA_CMOD)/smtptest.so
-	$(INSTALL) -m 644 $(BUILD)/libsmtptest.a $(AT)/lib/libsmtptest.a
-	$(INSTALL) -m 644 $(BUILD)/smtptest.pc $(AT)/lib/pkgconfig/smtptest.pc
-	$(INSTALL) -m 644 src/smtptest.h $(AT)/include/smtptest.h
-	$(if $(MAN),$(INSTALL) -m 644 $(MAN) $(AT)/share/man/man1)
-	$(if $(EXAMPLES),$(INSTALL) $(EXAMPLES) $(AT)/share/smtptest/examples)
+	@set -e; for item in $(INSTALLED); do \
+		mode=$${item%%:*}; item=$${item#*:}; place="$(AT)/$${item#*:}"; \
+		$(INSTALL) -d "$${place%/*}"; \
+		$(INSTALL) -m $$mode "$${item%%:*}" "$$place"; \
+	done; for item in $(LINKED); do \
+		ln -sf "$${item%%:*}" "$(AT)/$${item#*:}"; \
+	done
+	@echo 'installed below $(AT)'
 
 uninstall:
-	rm -f $(AT)/bin/smtptest $(AT)/bin/lmtptest $(AT)/$(LUA_CMOD)/smtptest.so \
-		$(AT)/lib/libsmtptest.a $(AT)/lib/pkgconfig/smtptest.pc \
-		$(AT)/include/smtptest.h $(MAN:man/%=$(AT)/share/man/man1/%)
-	rm -rf $(AT)/share/smtptest
+	@set -e; for item in $(INSTALLED) $(LINKED); do \
+		rm -f "$(AT)/$${item##*:}"; \
+	done; rm -rf "$(AT)/share/smtptest"; for folder in $(OURS); do \
+		rmdir "$(AT)/$$folder" 2>/dev/null || :; \
+	done
+
+# A Debian package, build/smtptest_VERSION_ARCH.deb, for this very machine.
+DEB := build/deb
+deb:
+	rm -rf $(DEB)/root
+	@$(MAKE) --no-print-directory BUILD=$(DEB)/obj DESTDIR=$(DEB)/root PREFIX=/usr \
+		LUA_CMOD=lib/lua/5.4 ZSH_DIR=share/zsh/vendor-completions install
+	@.ci/deb $(DEB)/root $(VERSION) \
+		build/smtptest_$(VERSION)_$$(dpkg --print-architecture).deb
 
 clean:
 	rm -rf build
 
 FORCE:
 -include $(wildcard $(BUILD)/*.d $(BUILD)/bench/*.d)
-.PHONY: all bench check clean demo deps install lint uninstall valgrind FORCE
+.PHONY: all bench check clean deb demo deps install lint tsan uninstall valgrind FORCE

@@ -1,5 +1,6 @@
 #include "smtptest.h"
 
+#include <math.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,6 +54,70 @@ smtptest_newstate(void)
 		return NULL;
 	}
 	return L;
+}
+
+/* Pushes require "smtptest.task"'s function of that name. */
+static void
+task_function(lua_State *L, const char *name)
+{
+	lua_getglobal(L, "require");
+	lua_pushliteral(L, "smtptest.task");
+	lua_call(L, 1, 1);
+	lua_getfield(L, -1, name);
+}
+
+static int
+step(lua_State *L)
+{
+	lua_Number seconds = *(double *)lua_touserdata(L, 1);
+
+	task_function(L, "step");
+	lua_pushnumber(L, seconds < 0 ? HUGE_VAL : seconds);
+	lua_call(L, 1, 1);
+	return 1;
+}
+
+static int
+descriptor(lua_State *L)
+{
+	task_function(L, "fd");
+	lua_call(L, 0, 1);
+	return 1;
+}
+
+/* Calls a function with one light userdata, for a number. Returns 0 with the
+ * error on the stack when it failed. */
+static int
+call_for_number(lua_State *L, lua_CFunction function, void *argument,
+    int *number)
+{
+	lua_pushcfunction(L, function);
+	lua_pushlightuserdata(L, argument);
+	if (lua_pcall(L, 1, 1, 0) != LUA_OK)
+		return 0;
+	if (!lua_isnil(L, -1))
+		*number = (int)lua_tointeger(L, -1);
+	lua_pop(L, 1);
+	return 1;
+}
+
+int
+smtptest_step(lua_State *L, double seconds)
+{
+	int alive = -1;
+
+	call_for_number(L, step, &seconds, &alive);
+	return alive;
+}
+
+int
+smtptest_fd(lua_State *L)
+{
+	int fd = -1;
+
+	if (!call_for_number(L, descriptor, NULL, &fd))
+		lua_pop(L, 1);
+	return fd;
 }
 
 /* conceal(index[, first=1]): overwrites argv[index] from its byte `first` on,

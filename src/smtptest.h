@@ -4,7 +4,7 @@
  *	if (luaL_dostring(L, "return require 'smtptest'.connect{host = 'mx.test'}"))
  *		…
  *
- * Link libsmtptest.a and what smtptest.pc names; or, from Lua, require
+ * Link what `pkg-config --libs --static smtptest` names; or, from Lua, require
  * "smtptest" with smtptest.so in package.cpath. The library keeps one thread a
  * state (states in several threads do work), prints nothing, changes no signal
  * and never ends the process. */
@@ -37,6 +37,22 @@ SMTPTEST_API int smtptest_preload(lua_State *L);
 /* A new state with Lua's standard libraries and smtptest_preload, for the
  * caller to lua_close; NULL when there is no memory for it. */
 SMTPTEST_API lua_State *smtptest_newstate(void);
+
+/* For a host with a loop of its own: lets the tasks of this state go on that
+ * can, and waits at most that many seconds for one that can (0: not at all;
+ * negative: until something happens). Returns how many tasks have not ended;
+ * or -1 with an error pushed: the loop itself failed, or seconds is negative
+ * and nothing can ever happen. An error of a task is for who joins it;
+ * smtptest.task.failed() gives one that nobody joined. Call it also after a
+ * call into the state that may have started something, so that the descriptor
+ * below knows. Takes two free slots of the stack, as the next one does. */
+SMTPTEST_API int smtptest_step(lua_State *L, double seconds);
+
+/* One descriptor, the same for the life of the state, that is readable when
+ * smtptest_step has something to do, be it that a time has come: for the
+ * host's poll, never to be read or closed. -1 where the system has none (the
+ * host then calls smtptest_step every so often), or memory has ended. */
+SMTPTEST_API int smtptest_fd(lua_State *L);
 
 /* What the command `smtptest` does, in a state of its own: argv as main() gets
  * it (argv[0] chooses SMTP or LMTP; secrets in argv are wiped). Returns the

@@ -75,7 +75,7 @@ describe("smtptest.so in stock Lua", function()
 	for _, name in ipairs(embed.names()) do
 		if name:find "%.lua$" then
 			texts[#texts + 1] = name
-		else
+		elseif name ~= "smtptest.expect" then         -- that one extends busted's luassert, which is not here
 			it("loads " .. name .. " first", function()
 				assert.equal("loaded\n", (stock(("require %q print 'loaded'"):format(name))))
 			end)

@@ -1,6 +1,7 @@
 -- The manual is written by hand; this holds it to the table of options.
 
 local base64 = require "smtptest.base64"
+local cert = require "smtptest.core.cert"
 local options = require "smtptest.options"
 local run = require "support.run"
 local saslserver = require "support.saslserver"
@@ -336,6 +337,13 @@ local RUNS = {
 				has(r.read "session.case", "\nhandshake\n", "\nauth PLAIN\n")
 				lacks(r.read "session.case", "secret", "c2VjcmV0", "AGFsaWNlAHNlY3JldA==")
 			end },
+	},
+	["Watch a server's certificates: what is there, and does one end within two weeks?"] = {
+		{ server = offers_tls(shell.certificate()), has = { "port 587 (STARTTLS)\n", "\n  verified for mail.example\n" } },
+		{ server = offers_tls((function()
+			local certificate, key = cert.self_signed { name = "mail.example", days = 10 }
+			return { cert = certificate, key = key }
+		end)()), status = 1, has = { "NOT verified for mail.example: self-signed", "valid for less than 14 days\n" } },
 	},
 	["Talk to the local delivery of a mail store:"] = {
 		{ server = open, seen = "LHLO lmtptest\nQUIT\n" },

@@ -281,7 +281,7 @@ describe("options.parse", function()
 			{ { "--=x" }, "unrecognized option '--'" },
 			{ { "--re" }, "option '--re' is ambiguous; possibilities: "
 				.. "'--realm' '--require-tls' '--reauth-attempts' '--require-compression'" },
-			{ { "--tls-=1.2" }, "option '--tls-' is ambiguous; possibilities: '--tls-min' '--tls-max'" },
+			{ { "--tls-=1.2" }, "option '--tls-' is ambiguous; possibilities: '--tls-report' '--tls-min' '--tls-max'" },
 			{ { "-\0" }, "invalid option -- '\0'" },
 		}
 		for _, case in ipairs(cases) do

@@ -6,7 +6,7 @@ local file = require "smtptest.core.file"
 
 -- A loop of its own, for what changes it for good.
 local function fresh()
-	local parts, kept = { "smtptest.schedule", "smtptest.source", "smtptest.task" }, {}
+	local parts, kept = { "smtptest.schedule", "smtptest.source", "smtptest.host", "smtptest.task" }, {}
 	for _, name in ipairs(parts) do kept[name], package.loaded[name] = package.loaded[name], nil end
 	local loop = require "smtptest.task"
 	for _, name in ipairs(parts) do package.loaded[name] = kept[name] end

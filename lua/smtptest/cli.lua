@@ -226,6 +226,10 @@ end
 local function built_in(plan, mode, caught)
 	if mode.replay then
 		return function() return require "smtptest.replay".run(mode.replay, plan, mode.match) end
+	elseif mode.tls_report then
+		return function()
+			return require "smtptest.report".run(plan, { json = mode.json, min_days = mode.min_days })
+		end
 	elseif mode.test then
 		return function()
 			return require "smtptest.test".run { specs = mode.specs, words = mode.args, output = mode.test_output,
@@ -235,7 +239,7 @@ local function built_in(plan, mode, caught)
 end
 
 local function session(plan, mode, program)
-	local other = mode.test or mode.replay
+	local other = mode.test or mode.replay or mode.tls_report
 	local default = not (mode.script or mode.execute or other)
 	if default and not mode.serve then
 		local ok, message = prepare_default(plan)

@@ -6,12 +6,14 @@ local EISDIR = 21
 
 -- Each is something else to do: name in the mode, flag.
 local ACTIONS = { { "script", "-S" }, { "execute", "-e" }, { "test", "--test" },
-	{ "replay", "--replay" } }
+	{ "replay", "--replay" }, { "tls_report", "--tls-report" } }
 
 -- Without the first flag the second one says nothing.
 local NEEDS = {
 	{ "test", "test_output", "--test-output: only --test has results" },
 	{ "replay", "match", "--match: only --replay compares" },
+	{ "tls_report", "json", "--json: only with --tls-report" },
+	{ "tls_report", "min_days", "--min-days: only with --tls-report" },
 	{ "serve", "save", "--save: only --serve saves messages" },
 }
 
@@ -28,7 +30,9 @@ local function conflict(self)
 			first = action[2]
 		end
 	end
-	if self.serve and (self.test or self.replay) then return ("%s and --serve cannot be combined"):format(first) end
+	if self.serve and (self.test or self.replay or self.tls_report) then
+		return ("%s and --serve cannot be combined"):format(first)
+	end
 	for _, need in ipairs(NEEDS) do
 		if self[need[2]] and not self[need[1]] then return need[3] end
 	end

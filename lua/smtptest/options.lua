@@ -164,6 +164,12 @@ options.list = {
 	{ long = "save", arg = "dir", effect = chosen "save", group = "Server",
 		help = "with --serve: write one .eml a message" },
 
+	{ long = "tls-report", effect = chosen "tls_report", group = "TLS report",
+		help = { "say what the server's TLS is like, on all ports", "of -p: 25,587,465s (TLS at once),24l (LMTP)" } },
+	{ long = "min-days", arg = "days", kind = "natural", effect = chosen "min_days", group = "TLS report",
+		help = "exit status 1 when a certificate ends before" },
+	{ long = "json", effect = chosen "json", group = "TLS report", help = "print it as JSON" },
+
 	{ short = "4", field = "family", value = "inet", group = "Connection", help = "IPv4 only" },
 	{ short = "6", field = "family", value = "inet6", group = "Connection", help = "IPv6 only" },
 	{ long = "source", arg = "address", kind = "source", field = "source", group = "Connection",
@@ -361,8 +367,8 @@ end
 -- @param program  its name (default: argv[0], or smtptest); as lmtptest it speaks LMTP
 -- @return plan (without defaults), operands, mode; mode is {action = "session" "help" "version" "print-script",
 --   script = FILE, execute = CHUNK, serve = true, save = DIR, args = words after "--" for a script or busted,
---   test = true, test_output = KIND, specs = list of paths, replay = FILE, match = HOW,
---   secrets = list of {index, first}: where in argv a secret stands, from which byte on}
+--   test = true, test_output = KIND, specs = list of paths, replay = FILE, match = HOW, tls_report = true, json = true,
+--   min_days = N, secrets = list of {index, first}: where in argv a secret stands, from which byte on}
 -- @return or nil, message, "USAGE" (the message names the program, the usage text belongs to it) or "FAILURE"
 function options.parse(argv, program)
 	program = basename(program or argv[0] or "smtptest")

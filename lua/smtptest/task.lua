@@ -7,6 +7,7 @@
 local argument = require "smtptest.argument"
 local poll = require "smtptest.core.poll"
 local failure = require "smtptest.failure"
+local host = require "smtptest.host"
 local schedule = require "smtptest.schedule"
 local source = require "smtptest.source"
 
@@ -477,23 +478,21 @@ function task.on_interrupt(fn)
 	end
 end
 
---- For a host's own loop: runs what is ready, waits at most t seconds.
--- @return the number of live tasks
-function task.step(seconds)
-	turn_loop(seconds or 0)
-	return live
-end
+local step, fd, timeout = host.functions {
+	turn = turn_loop, now = now, background = task.background, report = task.report,
+	live = function() return live end,
+	pending = function() return next_event <= last_event end,
+}
 
---- One descriptor that is readable when step() has something to do, or nil where there is none.
-function task.fd()
-	return source.poller():fd()
-end
+--- For a host's own loop: runs what is ready, waits at most t seconds (default 0); math.huge: until something happens.
+-- @return the number of live tasks; raises DEADLOCK where t is math.huge and nothing could ever happen
+task.step = step
+
+--- One descriptor that is readable when step() has something to do, or nil where there is none. To be asked again, or
+-- step() called, after a call from outside that may have started or ended a wait.
+task.fd = fd
 
 --- How many seconds a host may sleep before the next step(); math.huge: until fd() is readable.
-function task.timeout()
-	if ready.first <= ready.last or next_event <= last_event then return 0 end
-	local till = math.min(source.earliest, schedule.earliest())
-	return till == huge and huge or math.max(0, till - now())
-end
+task.timeout = timeout
 
 return task
