@@ -392,6 +392,28 @@ describe("silent", function()
 		s:close()
 	end)
 
+	it("is false as soon as a byte comes, in clear and under TLS", function()
+		for _, secure in ipairs { false, true } do
+			local waiting = task.promise()
+			peer.with(function(c)
+				if secure then c:tls() end
+				c:send "220 ready\r\n"
+				waiting:wait(20)
+				c:send "2"
+				c:rest()
+			end, function(s)
+				if secure then s:handshake() end
+				s:reply()
+				local writer = task.spawn(function() waiting:set(true) end)
+				local start = task.now()
+				assert.same({ false, "2" }, { s:silent(5) })
+				assert.is_true(task.now() - start < 2.5)
+				writer:join(20)
+				s:shutdown()
+			end)
+		end
+	end)
+
 	it("tells an end of the connection", function()
 		local s, other = peer.pair()
 		other:close()

@@ -384,15 +384,34 @@ describe("resumption", function()
 		end)
 	end)
 
-	it("with another server is a full handshake", function()
-		local stored
-		shaken(trusting(), function(s) stored = s.tls.session end)
-		shaken(trusting { session = stored }, function(s)
-			assert.is_false(s.tls.resumed)
-			assert.is_true(s.tls.verified)
-			assert.same({}, s.tls.problems)
+	for _, version in ipairs { "1.2", "1.3" } do
+		it("of TLS " .. version .. " is what the peer says it is", function()
+			local context, stored = server_context(), nil
+			local plan = { max_version = version }
+			shaken(trusting(plan), function(s, c)
+				stored = s.tls.session
+				assert.is_false(c.machine:info().resumed)
+			end, context)
+			plan.session = stored
+			shaken(trusting(plan), function(s, c)
+				assert.is_true(s.tls.resumed)
+				assert.is_true(c.machine:info().resumed)
+			end, context)
 		end)
-	end)
+
+		-- The server's key for tickets is another one: it can't read ours.
+		it("of TLS " .. version .. " is not claimed where the server refuses the ticket", function()
+			local stored
+			shaken(trusting { max_version = version }, function(s) stored = s.tls.session end)
+			shaken(trusting { max_version = version, session = stored }, function(s, c)
+				assert.is_false(c.machine:info().resumed)
+				assert.is_false(s.tls.resumed)
+				assert.is_true(s.tls.verified)
+				assert.same({}, s.tls.problems)
+				assert.is_true(#s.tls.peer > 0)
+			end)
+		end)
+	end
 
 	it("of garbage is refused before anything is sent", function()
 		peer.with(function(c) assert.equal("", c:rest()) end, function(s)

@@ -647,6 +647,16 @@ describe("a transport", function()
 		fails("ECONNREFUSED", transport.connect { host = "127.0.0.1", port = port })
 	end)
 
+	it("has the defaults of a plan, and its words for what is wrong", function()
+		assert.matches("^t/transport_spec%.lua:%d+: unknown plan field 'hots' %(did you mean 'host'%?%)",
+			select(2, pcall(function() local t = transport.connect { hots = "x" } return t end)))
+		fails("RESOLVE", transport.connect { host = "no such host" })
+		local a, b = secured()
+		assert.matches("^t/transport_spec%.lua:%d+: unknown option 'notfiy' %(did you mean 'notify'%?%)",
+			select(2, pcall(function() local m = a:pop { notfiy = false } return m end)))
+		close(a, b)
+	end)
+
 	it("is made of a descriptor, which it owns, or not", function()
 		local s, c = socket.pair()
 		local a = assert(transport.fromfd(s:detach()))

@@ -88,7 +88,8 @@ end
 
 --- Makes a message: smtptest.message.
 function smtptest.message(fields)
-	return require "smtptest.message".new(fields)
+	local text = require "smtptest.message".new(fields, 2)
+	return text
 end
 
 --- The message that a plan asks to send.
@@ -119,6 +120,22 @@ function smtptest.pidfile(path)
 	handle:write(tostring(file.getpid()))
 end
 
+-- Words between blanks; what stands in '…' or "…" is as it is, as the shell takes it.
+local function words_of(text)
+	local words, position = {}, text:match("^%s*()")
+	while position <= #text do
+		local word = ""
+		while position <= #text and not text:find("^%s", position) do
+			local quote, part, after = text:match("^(['\"])(.-)%1()", position)
+			if not quote then part, after = text:match("^(.[^%s'\"]*)()", position) end
+			word, position = word .. part, after
+		end
+		words[#words + 1] = word
+		position = text:match("^%s*()", position)
+	end
+	return words
+end
+
 -- Loaded when somebody looks: start-up is a feature.
 local LATER = { fault = true }
 
@@ -130,9 +147,7 @@ setmetatable(smtptest, { __index = function(self, key)
 	elseif key ~= "options" then
 		return nil
 	end
-	local words = {}
-	for word in (os.getenv "SMTPTEST_FLAGS" or ""):gmatch("%S+") do words[#words + 1] = word end
-	local plan = smtptest.parse(words)
+	local plan = smtptest.parse(words_of(os.getenv "SMTPTEST_FLAGS" or ""))
 	rawset(self, "options", plan)
 	return plan
 end })
