@@ -92,6 +92,19 @@ describe("a command", function()
 		end))
 	end)
 
+	it("wants words and times of the right kind", function()
+		assert.equal("", seen(function(s)
+			for _, verb in ipairs { "ehlo", "helo", "lhlo", "noop", "vrfy", "expn", "help" } do
+				assert.matches("^t/smtp_spec%.lua:%d+: bad argument %(string expected, got a table%)",
+					complaint(function() local r = s[verb](s, {}) return r end))
+			end
+			for _, call in ipairs { function() local r = s:reply "5" return r end, function() local r = s:drain() return r end,
+				function() local r = s:drain(1, "2") return r end, function() local r = s:silent() return r end } do
+				assert.matches("^t/smtp_spec%.lua:%d+: bad time %(seconds expected, got a ", complaint(call))
+			end
+		end))
+	end)
+
 	it("is a value whatever its reply is", function()
 		for _, text in ipairs { "550 no", "421 bye", "000 zero", "999 big", "hello", "", "25", "250" } do
 			peer.with(function(c) c:reply(text, "250 next") end, function(s)

@@ -300,6 +300,17 @@ describe("Session.tls", function()
 		end)
 	end)
 
+	it("gives the binding to a method and to a field", function()
+		shaken(trusting(), function(s)
+			local bytes, kind = s.tls:channel_binding()
+			assert.equal("tls-exporter", kind)
+			assert.equal(bytes, (s.tls.channel_binding "tls-exporter"))
+			assert.equal(bytes, (s.tls.channel_binding()))
+			assert.matches("^t/tls_spec%.lua:%d+: unknown kind of channel binding 'tls%-uniq'",
+				peer.complaint(function() local b = s.tls:channel_binding "tls-uniq" return b end))
+		end)
+	end)
+
 	it("traces the handshake where the plan is verbose", function()
 		shaken(trusting { verbose = true }, function(s) assert.is_true(#s.tls:trace() > 3) end)
 		shaken(trusting(), function(s) assert.same({}, s.tls:trace()) end)

@@ -451,6 +451,23 @@ describe("a layer of TLS", function()
 		close(a, b)
 	end)
 
+	it("comes off after its end was read, whoever said it first", function()
+		local a, b = secured()
+		local list = events_of(a)
+		b:write "bye\n"
+		local other = task.spawn(function() return assert(b:pop()) end)
+		assert.equal("bye\n", a:line())
+		fails("EOF", a:read(1))
+		assert(a:pop())
+		other:join()
+		b:write "in clear\n"
+		assert.equal("in clear\n", a:line())
+		b:close()
+		fails("EOF", a:read(1))
+		assert.same({ "receive tls bye\n", "note tls closed", "receive clear in clear\n", "note clear closed" }, list)
+		a:close()
+	end)
+
 	it("shows to listeners what was read while it came off", function()
 		local a, b = secured()
 		local list = events_of(a)

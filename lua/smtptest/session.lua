@@ -262,9 +262,13 @@ function Session:on(fn, options)
 	return self.transport:on(fn, options)
 end
 
---- Half-closes: nothing more is sent, replies can still be read.
+--- Half-closes, all layers (TLS says close_notify): nothing more is sent, replies can still be read. Idempotent.
+-- @return true; raises what the connection came to
 function Session:shutdown()
-	return self.transport:shutdown()
+	if self.transport.closed then return true end
+	local ok, message, code = self.transport:shutdown()
+	if not ok then self:fail("shutdown", message, code) end
+	return true
 end
 
 --- Closes at once: no QUIT, no close_notify, no waiting. Idempotent.

@@ -409,7 +409,7 @@ local function take_out(self, level)
 		if not bytes or bytes == "" then break end
 		keep(self, bytes)
 	end
-	self.layers[level] = nil
+	self.layers[level], self.ended = nil, nil       -- the end of a layer is not that of the connection
 	local observer = self.observer
 	if observer and observer.popped then observer:popped(layer.machine) end
 	return rest
