@@ -239,6 +239,24 @@ file_fromfd(lua_State *L)
 	return 1;
 }
 
+/* file.of(handle) → file: on the descriptor of one of Lua's own files, which
+ * close() only lets go. What Lua has read ahead of a pipe is not seen. */
+static int
+file_of(lua_State *L)
+{
+	luaL_Stream *stream = luaL_checkudata(L, 1, LUA_FILEHANDLE);
+	struct file *f = file_new(L);
+
+	if (!stream->closef)
+		return fail_closed(L);
+	fflush(stream->f);	/* what can seek stands where Lua reads */
+	f->owned = 0;
+	f->fd = fileno(stream->f);
+	if (f->fd < 0)
+		return fail(L, "fileno", errno);
+	return 1;
+}
+
 /* file.pipe() → reader, writer */
 static int
 file_pipe(lua_State *L)
@@ -477,6 +495,7 @@ static const luaL_Reg methods[] = {
 static const luaL_Reg functions[] = {
 	{"open", file_open},
 	{"fromfd", file_fromfd},
+	{"of", file_of},
 	{"pipe", file_pipe},
 	{"unlink", file_unlink},
 	{"mkdir", file_mkdir},

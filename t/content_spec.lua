@@ -1,4 +1,5 @@
 local peer = require "support.peer"
+local run = require "support.run"
 local task = require "smtptest.task"
 
 local complaint, seen = peer.complaint, peer.seen
@@ -106,6 +107,36 @@ describe("data", function()
 		server:join(20)
 		mine:close()
 		assert.is_true(most - before < 4000, ("%.0f kB of 16384"):format(most - before))
+	end)
+
+	it("needs at most 4 MB more of the whole process for a message that is 64 times as large", function()
+		-- Sanitizers keep what is freed.
+		if (os.getenv "SAN" or "") ~= "" then return pending "a sanitizer keeps freed memory" end
+		local chunk = [[
+			local smtptest = require "smtptest"
+			local s = smtptest.connect(smtptest.options)
+			local piece, left = ("."):rep(78) .. "\r\n", %d << 20
+			s:data(function()
+				left = left - 800 * #piece
+				return left > 0 and piece:rep(800) or nil
+			end):expect(250)
+			for line in io.lines "/proc/self/status" do io.write(line:match "^VmHWM:%%s*(%%d+)" or "") end]]
+		local function peak(megabytes)
+			local result = run.against(function(c)
+				c:send "220 sink\r\n"
+				c:reply "354 go"
+				local tail = ""
+				repeat
+					tail = tail:sub(-5) .. assert(c.transport:read(1 << 20)):sub(-5)
+				until tail:sub(-5) == "\r\n.\r\n"
+				c:send "250 ok\r\n"
+				c:gone()
+			end, { "-e", chunk:format(megabytes) })
+			assert.equal(0, result.status, result.err)
+			return tonumber(result.out)
+		end
+		local small, large = peak(1), peak(64)
+		assert.is_true(large - small <= 4096, ("%d kB, %d kB"):format(small, large))
 	end)
 
 	it("that is not answered by 354 is both results, and nothing more is sent", function()

@@ -66,7 +66,7 @@ local SILENCE = {
 }
 
 -- Phases of the API that the default script does not pass through: other specs reach them.
-local ELSEWHERE = { BDAT = true, command = true, RSET = true }
+local ELSEWHERE = { BDAT = true, command = true, RSET = true, XCLIENT = true, XFORWARD = true }
 
 -- Others than the first silence of a phase: the same read, reached another way.
 local AGAIN = {

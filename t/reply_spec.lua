@@ -55,7 +55,8 @@ local LINT = {
 	["250ok\r\n"] = "bad-code", ["199 x\r\n"] = "bad-code", ["600 x\r\n"] = "bad-code", ["260 x\r\n"] = "bad-code",
 	["hello\r\n"] = "bad-code", ["\n"] = "bad-code bare-lf", ["250-a\r\nhello\r\n"] = "bad-code mixed-codes",
 	["250 5.1.1 x\r\n"] = "enhanced-mismatch", ["550 2.1.1\r\n"] = "enhanced-mismatch",
-	["550-2.1.1 x\r\n550 5.1.1 y\r\n"] = "enhanced-mismatch", ["250 5.1.1.1 is you\r\n"] = "",
+	["550-2.1.1 x\r\n550 5.1.1 y\r\n"] = "enhanced-mismatch", ["550-5.1.1 x\r\n550 5.1.2 y\r\n"] = "enhanced-mismatch",
+	["550-5.1.1 x\r\n550 5.1.1 y\r\n"] = "", ["550-5.1.1 x\r\n550 y\r\n"] = "", ["250 5.1.1.1 is you\r\n"] = "",
 }
 
 describe("a reply", function()

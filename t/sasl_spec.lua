@@ -129,6 +129,18 @@ describe("a mechanism of the script's", function()
 		assert.equal("AUTH: no token", tostring(err))
 	end)
 
+	it("that is no function, or gives no string, is told as what it is", function()
+		sasl.mechanisms["X-TEST"] = function() return "no function" end
+		local _, err = failing("SASL", {}, as { mechanism = "X-TEST" })
+		assert.equal("AUTH: mechanism X-TEST is no function that gives one", tostring(err))
+		sasl.mechanisms["X-TEST"] = function() return function() return 5 end end
+		peer.with(function(c) assert.equal("", c:rest()) end, function(s)
+			local ok, message = pcall(s.auth, s, as { mechanism = "X-TEST" })
+			assert.is_false(ok)
+			assert.equal("mechanism X-TEST: string or nil expected, got number", message)
+		end)
+	end)
+
 	it("wins over the Cyrus library's, and is the first choice", function()
 		sasl.mechanisms.PLAIN = function() return function() return "mine", true end end
 		local client = peer.with(function(c)

@@ -639,6 +639,30 @@ describe("shutdown", function()
 		assert.equal("EOF", client.ended)
 	end)
 
+	it("may be repeated, and may come after close", function()
+		peer.with(function(c) c:rest() end, function(s)
+			for _ = 1, 2 do assert.is_true(s:shutdown()) end
+			s:close()
+			assert.is_true(s:shutdown())
+		end)
+	end)
+
+	it("goes through all layers", function()
+		local client = peer.with(function(c)
+			c:tls()
+			c:auth { mechanisms = "DIGEST-MD5" }
+			assert.equal("NOOP\r\n", c:rest())
+			c:send "250 heard you\r\n"
+		end, function(s)
+			s:handshake()
+			s:auth { mechanism = "DIGEST-MD5", authname = "alice", password = "secret", maxssf = 1000 }
+			s:send "NOOP\r\n"
+			s:shutdown()
+			assert.equal("250 heard you", tostring(s:reply()))
+		end)
+		assert.equal("EOF", client.ended)
+	end)
+
 	it("says close_notify", function()
 		local client = peer.with(function(c)
 			c:tls()

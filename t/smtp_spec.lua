@@ -92,6 +92,19 @@ describe("a command", function()
 		end))
 	end)
 
+	it("wants words and times of the right kind", function()
+		assert.equal("", seen(function(s)
+			for _, verb in ipairs { "ehlo", "helo", "lhlo", "noop", "vrfy", "expn", "help" } do
+				assert.matches("^t/smtp_spec%.lua:%d+: bad argument %(string expected, got a table%)",
+					complaint(function() local r = s[verb](s, {}) return r end))
+			end
+			for _, call in ipairs { function() local r = s:reply "5" return r end, function() local r = s:drain() return r end,
+				function() local r = s:drain(1, "2") return r end, function() local r = s:silent() return r end } do
+				assert.matches("^t/smtp_spec%.lua:%d+: bad time %(seconds expected, got a ", complaint(call))
+			end
+		end))
+	end)
+
 	it("is a value whatever its reply is", function()
 		for _, text in ipairs { "550 no", "421 bye", "000 zero", "999 big", "hello", "", "25", "250" } do
 			peer.with(function(c) c:reply(text, "250 next") end, function(s)
@@ -390,6 +403,28 @@ describe("silent", function()
 		assert.same({ false, "250 b\r\n" }, { s:silent(0) })
 		assert.equal("250 b", tostring(s:reply()))
 		s:close()
+	end)
+
+	it("is false as soon as a byte comes, in clear and under TLS", function()
+		for _, secure in ipairs { false, true } do
+			local waiting = task.promise()
+			peer.with(function(c)
+				if secure then c:tls() end
+				c:send "220 ready\r\n"
+				waiting:wait(20)
+				c:send "2"
+				c:rest()
+			end, function(s)
+				if secure then s:handshake() end
+				s:reply()
+				local writer = task.spawn(function() waiting:set(true) end)
+				local start = task.now()
+				assert.same({ false, "2" }, { s:silent(5) })
+				assert.is_true(task.now() - start < 2.5)
+				writer:join(20)
+				s:shutdown()
+			end)
+		end
 	end)
 
 	it("tells an end of the connection", function()

@@ -300,6 +300,17 @@ describe("Session.tls", function()
 		end)
 	end)
 
+	it("gives the binding to a method and to a field", function()
+		shaken(trusting(), function(s)
+			local bytes, kind = s.tls:channel_binding()
+			assert.equal("tls-exporter", kind)
+			assert.equal(bytes, (s.tls.channel_binding "tls-exporter"))
+			assert.equal(bytes, (s.tls.channel_binding()))
+			assert.matches("^t/tls_spec%.lua:%d+: unknown kind of channel binding 'tls%-uniq'",
+				peer.complaint(function() local b = s.tls:channel_binding "tls-uniq" return b end))
+		end)
+	end)
+
 	it("traces the handshake where the plan is verbose", function()
 		shaken(trusting { verbose = true }, function(s) assert.is_true(#s.tls:trace() > 3) end)
 		shaken(trusting(), function(s) assert.same({}, s.tls:trace()) end)
@@ -384,15 +395,34 @@ describe("resumption", function()
 		end)
 	end)
 
-	it("with another server is a full handshake", function()
-		local stored
-		shaken(trusting(), function(s) stored = s.tls.session end)
-		shaken(trusting { session = stored }, function(s)
-			assert.is_false(s.tls.resumed)
-			assert.is_true(s.tls.verified)
-			assert.same({}, s.tls.problems)
+	for _, version in ipairs { "1.2", "1.3" } do
+		it("of TLS " .. version .. " is what the peer says it is", function()
+			local context, stored = server_context(), nil
+			local plan = { max_version = version }
+			shaken(trusting(plan), function(s, c)
+				stored = s.tls.session
+				assert.is_false(c.machine:info().resumed)
+			end, context)
+			plan.session = stored
+			shaken(trusting(plan), function(s, c)
+				assert.is_true(s.tls.resumed)
+				assert.is_true(c.machine:info().resumed)
+			end, context)
 		end)
-	end)
+
+		-- The server's key for tickets is another one: it can't read ours.
+		it("of TLS " .. version .. " is not claimed where the server refuses the ticket", function()
+			local stored
+			shaken(trusting { max_version = version }, function(s) stored = s.tls.session end)
+			shaken(trusting { max_version = version, session = stored }, function(s, c)
+				assert.is_false(c.machine:info().resumed)
+				assert.is_false(s.tls.resumed)
+				assert.is_true(s.tls.verified)
+				assert.same({}, s.tls.problems)
+				assert.is_true(#s.tls.peer > 0)
+			end)
+		end)
+	end
 
 	it("of garbage is refused before anything is sent", function()
 		peer.with(function(c) assert.equal("", c:rest()) end, function(s)

@@ -451,6 +451,23 @@ describe("a layer of TLS", function()
 		close(a, b)
 	end)
 
+	it("comes off after its end was read, whoever said it first", function()
+		local a, b = secured()
+		local list = events_of(a)
+		b:write "bye\n"
+		local other = task.spawn(function() return assert(b:pop()) end)
+		assert.equal("bye\n", a:line())
+		fails("EOF", a:read(1))
+		assert(a:pop())
+		other:join()
+		b:write "in clear\n"
+		assert.equal("in clear\n", a:line())
+		b:close()
+		fails("EOF", a:read(1))
+		assert.same({ "receive tls bye\n", "note tls closed", "receive clear in clear\n", "note clear closed" }, list)
+		a:close()
+	end)
+
 	it("shows to listeners what was read while it came off", function()
 		local a, b = secured()
 		local list = events_of(a)
@@ -645,6 +662,16 @@ describe("a transport", function()
 		a:close()
 		listener:close()
 		fails("ECONNREFUSED", transport.connect { host = "127.0.0.1", port = port })
+	end)
+
+	it("has the defaults of a plan, and its words for what is wrong", function()
+		assert.matches("^t/transport_spec%.lua:%d+: unknown plan field 'hots' %(did you mean 'host'%?%)",
+			select(2, pcall(function() local t = transport.connect { hots = "x" } return t end)))
+		fails("RESOLVE", transport.connect { host = "no such host" })
+		local a, b = secured()
+		assert.matches("^t/transport_spec%.lua:%d+: unknown option 'notfiy' %(did you mean 'notify'%?%)",
+			select(2, pcall(function() local m = a:pop { notfiy = false } return m end)))
+		close(a, b)
 	end)
 
 	it("is made of a descriptor, which it owns, or not", function()

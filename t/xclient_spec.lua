@@ -73,6 +73,13 @@ for verb, code in pairs { xclient = 220, xforward = 250 } do
 			assert.equal(550, answer.code)
 		end)
 
+		it("waits for its reply as long as the plan says", function()
+			local s = peer.pair { timeout = 0.02 }
+			local err = peer.failure("TIMEOUT", s[verb], s, { NAME = "x" })
+			assert.equal(VERB .. ": timed out after 0.02 s", tostring(err))
+			s:close()
+		end)
+
 		it("blames whoever wrote it", function()
 			assert.equal("", seen(function(s)
 				assert.matches("^t/xclient_spec%.lua:%d+: bad parameters %(a list or a map expected, got string%)",

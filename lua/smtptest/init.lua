@@ -89,7 +89,8 @@ end
 
 --- Makes a message: smtptest.message.
 function smtptest.message(fields)
-	return require "smtptest.message".new(fields)
+	local text = require "smtptest.message".new(fields, 2)
+	return text
 end
 
 --- The message that a plan asks to send.

@@ -18,9 +18,14 @@ local CHUNK = 65536
 local Input = {}
 Input.__index = Input
 
--- fd 0, a file's name, or a smtptest.core.file.
+-- fd 0, a file's name, one of Lua's files, or a smtptest.core.file.
 local function open_input(self, input)
 	local handle, message, code
+	if io.type(input) then
+		handle, message, code = file.of(input)
+		if not handle then self:fail("read", message, code) end
+		return setmetatable({ handle = handle }, Input)
+	end
 	if input == nil then
 		handle = file.fromfd(0)
 	elseif type(input) == "string" then
@@ -128,8 +133,9 @@ end
 
 function Talk:finish_input()
 	if self.rest ~= "" then self:send(self.rest) end
-	if not self.quit then return end
 	local typed = self.commands:quit()
+	self.how = typed and "quit" or "eof"
+	if not self.quit then return end
 	if self.commands:unfinished() then
 		if self.echo then self.output("\r\n") end
 		self:send("\r\n")
@@ -152,7 +158,7 @@ function Talk:pump()
 	end
 	self:finish_input()
 	self.ended = task.now()
-	if not self.quit then self.outcome:set(self.commands:quit() and "quit" or "eof") end
+	if not self.quit then self.outcome:set(self.how) end
 end
 
 -- Input that is there already goes out before the server's text is shown: what a script typed last, and its end, stand
@@ -181,7 +187,8 @@ function Talk:listen()
 			end
 		elseif code == "EOF" or code == "TRUNCATED" or code == "ECONNRESET" or code == "EPIPE" then
 			self.closed = code
-			return self.outcome:set(self.quit and self.ended and (self.commands:quit() and "quit" or "eof") or "closed")
+			local how = self.how or self.commands:quit() and "quit"
+			return self.outcome:set(self.quit and how or "closed")
 		else
 			session:fail("session", message, code)
 		end
@@ -252,13 +259,13 @@ local OPTIONS = {
 }
 
 --- Copies input to the server and the server's text to the output until one ends.
--- @param options  input: nil stdin, a file's name, a smtptest.core.file, a listener (one client after the other), false
---   none; output: nil stdout (control characters escaped on a terminal), an object with `write`, or function(bytes);
---   crlf (default true): LF becomes CR LF; lockstep: each line waits for its reply, message data does not; echo: what
---   is sent goes to the output as well; quit (default true): at the end of input say QUIT, unless that was the last
---   line, and go on until the server closes
--- @return "eof" (input ended), "quit" (it ended with QUIT), "closed" (by the server), "interrupt". Raises TIMEOUT when
---   the server is silent after the end of input, and what opening and reading the input raised (op "open", "read")
+-- @param options  input: nil stdin, a file's name, one of Lua's files, a smtptest.core.file, a listener (one client
+--   after the other), false none; output: nil stdout (control characters escaped on a terminal), an object with
+--   `write`, or function(bytes); crlf (default true): LF becomes CR LF; lockstep: each line waits for its reply,
+--   message data does not; echo: what is sent goes to the output as well; quit (default true): at the end of input say
+--   QUIT, unless that was the last line, and go on until the server closes
+-- @return "eof" (input ended), "quit" (QUIT was its last line), "closed" (by the server), "interrupt". Raises TIMEOUT
+--   when the server is silent after the end of input, and what opening and reading the input raised (op "open", "read")
 function methods:interact(options)
 	options = argument.options(options, OPTIONS, 2)
 	local input = options.input

@@ -1,5 +1,6 @@
 --- message: makes a message as a string (RFC 5322).
 
+local argument = require "smtptest.argument"
 local core = require "smtptest.core.line"
 local failure = require "smtptest.failure"
 
@@ -50,11 +51,16 @@ local function padded(text, size)
 	return text .. PADDING:rep(whole) .. (rest > 0 and ("x"):rep(rest - 2) .. "\r\n" or "")
 end
 
---- Makes a message.
+local FIELDS = { from = "string", to = "string|table", subject = "string", header = "table", body = "string",
+	size = "integer" }
+
+--- Makes a message (RFC 5322).
 -- @param fields  from, to (string or list), subject, header (list of lines, or map of names to values), body, size (the
 --   whole is padded to so many bytes)
+-- @param level   whom an error blames, as in error() (default 1)
 -- @return string with CR LF line ends, with Date and Message-ID
-function message.new(fields)
+function message.new(fields, level)
+	fields = argument.options(fields, FIELDS, (level or 1) + 1)
 	local to = fields.to
 	if type(to) == "string" then to = { to } end
 	local lines = { "Date: " .. date(), ("Message-ID: <%s@smtptest.test>"):format(unique()) }

@@ -1,5 +1,6 @@
 --- prompt: asks the person at the controlling terminal.
 
+local argument = require "smtptest.argument"
 local tty = require "smtptest.core.tty"
 local file = require "smtptest.core.file"
 local task = require "smtptest.task"
@@ -49,13 +50,16 @@ local function from_terminal(terminal, text, echo, show)
 	return answer, message, code
 end
 
+local OPTIONS = { echo = "boolean", stdin = "boolean", show = "function" }
+
 --- Asks.
 -- @param text     the question
 -- @param options  echo (default true): what is typed is shown; stdin (default false): without a terminal the first line
 --   of standard input is the answer; show: function(text) that shows the question instead of the terminal
 -- @return answer without its line end | nil, message, ENXIO (no terminal) EOF CANCELED
 function prompt.ask(text, options)
-	options = options or {}
+	if type(text) ~= "string" then error("bad question (string expected, got " .. type(text) .. ")", 2) end
+	options = argument.options(options, OPTIONS, 2)
 	local echo = options.echo ~= false
 	if hushed then return from_terminal(hushed, text, echo, options.show) end
 	local terminal <close>, message, code = tty.open()

@@ -84,15 +84,19 @@ function lazy:enhanced()
 	return enhanced_in(lines[#lines], 1)
 end
 
-local function lint_line(found, text, code)
+local function lint_line(found, text, code, first)
 	if not text:find("^%d%d%d[- ]") and not text:find("^%d%d%d$") or not text:find("^[2-5][0-5]") then
 		found["bad-code"] = true
 	end
 	if text:match("^%d%d%d") ~= code then found["mixed-codes"] = true end
 	local enhanced = enhanced_in(text, 5)
-	if enhanced and enhanced:sub(1, 1) ~= text:sub(1, 1) then found["enhanced-mismatch"] = true end
+	-- RFC 2034 section 4: of the class of its code; the same in every line.
+	if enhanced and (enhanced:sub(1, 1) ~= text:sub(1, 1) or first and enhanced ~= first) then
+		found["enhanced-mismatch"] = true
+	end
 	-- RFC 5321 section 4.5.3.1.5: 512 octets with the code and CR LF.
 	if #text > 510 then found["long-line"] = true end
+	return first or enhanced
 end
 
 --- What is wrong with the form of the reply, as a set of names.
@@ -105,7 +109,8 @@ function lazy:lint()
 	if raw:find("[\1-\8\11\12\14-\31\127]") then found["control"] = true end
 	local lines = wire_lines(raw)
 	local code = lines[#lines]:match("^%d%d%d")
-	for _, text in ipairs(lines) do lint_line(found, text, code) end
+	local enhanced
+	for _, text in ipairs(lines) do enhanced = lint_line(found, text, code, enhanced) end
 	return found
 end
 

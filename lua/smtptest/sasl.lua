@@ -205,6 +205,9 @@ local function call(self, challenge)
 		end
 		error(response, 0)
 	end
+	if response ~= nil and type(response) ~= "string" then
+		error(("mechanism %s: string or nil expected, got %s"):format(self.mechanism, type(response)), 0)
+	end
 	self.done = self.done or done or false
 	return true, response
 end
@@ -242,8 +245,10 @@ end
 local function scripted_start(request, name)
 	local self = setmetatable({ mechanism = name, done = false }, Scripted)
 	self.fn = function()
-		self.fn = sasl.mechanisms[name](credentials_of(request))
-		return self.fn(nil)
+		local fn = sasl.mechanisms[name](credentials_of(request))
+		if type(fn) ~= "function" then error(("mechanism %s is no function that gives one"):format(name), 0) end
+		self.fn = fn
+		return fn(nil)
 	end
 	local ok, response, code, prompts = call(self, nil)
 	if not ok then return nil, response, code, prompts or name end

@@ -280,10 +280,14 @@ local function ends(self, how)
 	if not self.transport.closed then self.transport:note("end", { how = how }) end
 end
 
---- Half-closes: nothing more is sent, replies can still be read.
+--- Half-closes, all layers (TLS says close_notify): nothing more is sent, replies can still be read. Idempotent.
+-- @return true; raises what the connection came to
 function Session:shutdown()
+	if self.transport.closed then return true end
 	ends(self, "half_close")
-	return self.transport:shutdown()
+	local ok, message, code = self.transport:shutdown()
+	if not ok then self:fail("shutdown", message, code) end
+	return true
 end
 
 --- Closes at once: no QUIT, no close_notify, no waiting. Idempotent.

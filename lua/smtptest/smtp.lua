@@ -134,12 +134,19 @@ function smtp.answered(self, answer)
 	end
 end
 
+-- Blames the line that called a method.
+local function checked_seconds(value)
+	if type(value) ~= "number" then error("bad time (seconds expected, got a " .. type(value) .. ")", 3) end
+	return value
+end
+
 --- Reads one complete reply: it ends only at a line whose fourth byte is not "-" (RFC 5321 section 4.2.1).
 -- @param timeout  seconds (default: the plan's, or as long as the phase may take)
 -- @param op       the phase, for the error's text
 -- @return reply; raises TIMEOUT EOF TOOLONG …; lines read so far are kept for the next call
 function methods:reply(timeout, op, command)
 	op = op or "reply"
+	if timeout then checked_seconds(timeout) end
 	local seconds = timeout or self:seconds(op)
 	local deadline = seconds == math.huge and math.huge or task.now() + seconds
 	local partial = self.partial or { size = 0 }
@@ -213,6 +220,12 @@ end
 
 -- ---------------------------------------------------------------- the commands of RFC 5321 section 4.1.1
 
+local function with_word(verb, text)
+	if text == nil then return verb end
+	if type(text) ~= "string" then error("bad argument (string expected, got a " .. type(text) .. ")", 3) end
+	return verb .. " " .. text
+end
+
 -- A transaction begins anew; over LMTP the envelope knows that by itself.
 local function forget(self)
 	if not self.envelope then self.recipients = {} end
@@ -220,7 +233,7 @@ end
 
 local function hello(verb, name_field)
 	return function(self, name)
-		local line = checked(verb .. " " .. (name or self.plan.helo or name_field))
+		local line = checked(with_word(verb, name or self.plan.helo or name_field))
 		local answer = say(self, line, verb)
 		self.capabilities = ehlo.parse(answer)
 		forget(self)
@@ -237,7 +250,7 @@ methods.lhlo = hello("LHLO", "lmtptest")
 
 --- Says HELO; `capabilities` is {} after it.
 function methods:helo(name)
-	local line = checked("HELO " .. (name or self.plan.helo or "smtptest"))
+	local line = checked(with_word("HELO", name or self.plan.helo or "smtptest"))
 	local answer = say(self, line, "HELO")
 	self.capabilities = {}
 	forget(self)
@@ -256,7 +269,7 @@ end
 
 local function with_argument(verb)
 	return function(self, text)
-		local line = checked(text and verb .. " " .. text or verb)
+		local line = checked(with_word(verb, text))
 		return say(self, line, verb)
 	end
 end
@@ -264,13 +277,15 @@ end
 methods.noop, methods.vrfy = with_argument("NOOP"), with_argument("VRFY")
 methods.expn, methods.help = with_argument("EXPN"), with_argument("HELP")
 
+local NONE = {}
+
 --- Parameters of a command.
 -- @param params  nil, a list as given, or a map sorted by name, with `true` as the bare name and `false` left out
 -- @param encode  nil, or function(text) for the values of a map
 -- @param level   whom an error blames
 -- @return list of words
 function smtp.parameters(params, encode, level)
-	if params == nil then return {} end
+	if params == nil then return NONE end
 	if type(params) ~= "table" then
 		error("bad parameters (a list or a map expected, got " .. type(params) .. ")", level + 1)
 	end
@@ -326,6 +341,8 @@ local OURS = { CANCELED = true, BUSY = true, DEADLOCK = true }
 -- @return list of replies; `.closed` the code when the connection ended; `.rest` bytes of an unfinished reply (kept).
 --   Raises TOOLONG CANCELED BUSY DEADLOCK, with `err.replies`
 function methods:drain(quiet, max)
+	checked_seconds(quiet)
+	if max then checked_seconds(max) end
 	local replies = reply.list()
 	local transport = self.transport
 	local heard = task.now()
@@ -354,6 +371,7 @@ end
 -- @return true; or false and the bytes that came (left unread); or on a close false, "", code. Raises CANCELED BUSY
 --   DEADLOCK
 function methods:silent(seconds)
+	checked_seconds(seconds)
 	local transport = self.transport
 	local bytes, message, code = transport:read(CHUNK, seconds)
 	if bytes then

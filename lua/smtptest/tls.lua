@@ -125,15 +125,24 @@ end
 
 local KINDS = { ["tls-exporter"] = true, ["tls-unique"] = true, ["tls-server-end-point"] = true }
 
---- Channel binding data (RFC 5929, RFC 9266).
--- @param kind  "tls-exporter", "tls-unique" or "tls-server-end-point"; default what the protocol version is bound with
--- @return bytes, kind | nil, message, TLS
-function methods:channel_binding(kind)
-	if kind and not KINDS[kind] then error(("unknown kind of channel binding '%s'"):format(tostring(kind)), 2) end
+local function binding(self, kind)
+	if kind and not KINDS[kind] then error(("unknown kind of channel binding '%s'"):format(tostring(kind)), 3) end
 	kind = kind or (self.protocol == "TLSv1.3" and "tls-exporter" or "tls-unique")
 	local bytes, message, code = self.machine:channel_binding(kind)
 	if not bytes then return nil, message, code end
 	return bytes, kind
+end
+
+--- Channel binding data (RFC 5929, RFC 9266): channel_binding(kind), as a method or as the field that it is.
+-- @param kind  "tls-exporter", "tls-unique" or "tls-server-end-point"; default what the protocol version is bound with
+-- @return bytes, kind | nil, message, TLS
+function lazy:channel_binding()
+	return function(first, second)
+		local kind = first
+		if first == self then kind = second end
+		local bytes, named, code = binding(self, kind)
+		return bytes, named, code
+	end
 end
 
 --- Handshake states since the last call, when the plan is verbose.

@@ -5,6 +5,7 @@
 local argument = require "smtptest.argument"
 local layers = require "smtptest.layer"
 local listeners = require "smtptest.listeners"
+local plans = require "smtptest.plan"
 local task = require "smtptest.task"
 local wire = require "smtptest.wire"
 
@@ -61,9 +62,11 @@ local function wrap(a_wire, plan)
 end
 
 --- Connects.
--- @param plan  host, port, socket, family, source, timeout, maxline
+-- @param plan  host, port, socket, family, source, timeout, maxline; what it does not say is as everywhere (localhost,
+--   the port by protocol)
 -- @return transport | nil, message, RESOLVE TIMEOUT or an errno name
 function transport.connect(plan)
+	plan = plans.defaults(plans.check(plan or {}, 2))
 	local a_wire, message, code = wire.connect(plan)
 	if not a_wire then return nil, message, code end
 	return wrap(a_wire, plan)
@@ -406,7 +409,7 @@ local function take_out(self, level)
 		if not bytes or bytes == "" then break end
 		keep(self, bytes)
 	end
-	self.layers[level] = nil
+	self.layers[level], self.ended = nil, nil       -- the end of a layer is not that of the connection
 	local observer = self.observer
 	if observer and observer.popped then observer:popped(layer.machine) end
 	return rest
