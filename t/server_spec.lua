@@ -518,6 +518,10 @@ end)
 describe("TLS", function()
 	it("starts after STARTTLS, and what was sent before it is dropped", function()
 		with({ tls = "starttls" }, function(self, connect)
+			local told
+			self:on_event(function(event, client)
+				if event.event == "leftover" then told = { event.bytes, client.leftover } end
+			end, { traffic = true })
 			local s <close> = connect()
 			s:ehlo()
 			assert.equal(501, s:command("STARTTLS x").code)
@@ -532,7 +536,9 @@ describe("TLS", function()
 			send(s, "x\r\n"):expect(250)
 			assert.equal("ESMTPS", self.messages[1].with)
 			assert.equal("TLSv1.3", self.messages[1].tls.protocol)
-			assert.equal("NOOP\r\nMAIL FROM:<a@b.test>\r\n", self.messages[1].tls.leftover)
+			local leftover = "NOOP\r\nMAIL FROM:<a@b.test>\r\n"
+			assert.equal(leftover, self.messages[1].tls.leftover)
+			assert.same({ leftover, leftover }, told)
 		end)
 	end)
 
