@@ -279,6 +279,9 @@ describe("what the server refuses", function()
 			s:mail("a@b.test", { AUTH = "a+2Bb" }):expect(250)
 			s:command("AUTH PLAIN"):expect(503)
 			s:rset()
+			for _, name in ipairs { "FOO", "NTLM", "EXTERNAL", "SCRAM-SHA-256-PLUS" } do
+				assert.equal(504, s:command("AUTH " .. name).code, name)
+			end
 			s:auth(auth):expect(235)
 			s:command("AUTH PLAIN"):expect(503)
 		end)
@@ -604,6 +607,22 @@ describe("TLS", function()
 			return true
 		end } }
 		os.execute("rm -r " .. folder)
+	end)
+
+	it("offers EXTERNAL to who has a certificate, and to nobody else, in any order", function()
+		local path = os.tmpname()
+		local file <close> = assert(io.open(path, "w"))
+		file:write(require "smtptest.core.cert".self_signed { name = "alice" })
+		file:close()
+		with({ tls = "implicit", sasl = { mechanisms = "EXTERNAL PLAIN" } }, function(_, connect)
+			for _, name in ipairs { false, path, false, path } do
+				local s <close> = connect { tls = "implicit", certfile = name or nil, keyfile = name or nil }
+				s:ehlo()
+				assert.equal(name and 2 or 1, #s.capabilities.AUTH)
+				s:command("AUTH EXTERNAL ="):expect(name and 235 or 504)
+			end
+		end)
+		os.remove(path)
 	end)
 
 	it("resumes sessions", function()
