@@ -287,6 +287,17 @@ describe("what the server refuses", function()
 		end)
 	end)
 
+	it("what cancels AUTH, whose lines may be longer than others", function()
+		session_with({ limits = { line = 1000 }, sasl = { users = { alice = "secret" } } }, function(s)
+			s:command("AUTH LOGIN"):expect(334)
+			s:command("*"):expect "5.7.0"
+			s:command("AUTH LOGIN"):expect(334)
+			s:command(("A"):rep(8000)):expect(535)
+			s:command("NOOP " .. ("x"):rep(1000)):expect(500)
+			s:noop():expect(250)
+		end)
+	end)
+
 	it("what comes in a new layer before EHLO (RFC 4954 section 4)", function()
 		session_with({ sasl = { users = { alice = "secret" } } }, function(s)
 			s:auth { mechanism = "DIGEST-MD5", authname = "alice", password = "secret", minssf = 128, maxssf = 128 }:expect(235)
