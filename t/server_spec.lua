@@ -403,6 +403,19 @@ describe("capabilities", function()
 		end)
 	end)
 
+	it("name the mechanisms that the strength asked for leaves, and the realm", function()
+		local plan = { tls = "starttls", sasl = { users = { alice = "secret" }, minssf = 56, realm = "here.test" } }
+		session_with(plan, function(s)
+			assert.same({ "DIGEST-MD5" }, s.capabilities.AUTH)
+			s:command("AUTH PLAIN"):expect(504)
+			assert.matches('realm="here.test"', require "smtptest.base64".decode(s:command("AUTH DIGEST-MD5").text), 1, true)
+			s:command("*"):expect(501)
+			s:starttls():expect(220)
+			s:ehlo()
+			s:auth { mechanism = "PLAIN", authname = "alice", password = "secret" }:expect(235)
+		end)
+	end)
+
 	it("bring their parameters, and BINARYMIME refuses DATA (RFC 3030 section 3)", function()
 		session_with({ capabilities = { BINARYMIME = true, REQUIRETLS = true } }, function(s, self)
 			s:mail("a@b.test", { BODY = "BINARYMIME", REQUIRETLS = true }):expect(250)
@@ -620,6 +633,15 @@ describe("TLS", function()
 		os.execute("rm -r " .. folder)
 	end)
 
+	it("insists on a client's certificate where that is asked for", function()
+		with({ tls = "starttls", verify = true }, function(_, connect)
+			local s <close> = connect()
+			s:ehlo()
+			s:starttls():expect(220)
+			peer.failure("TLS", s.ehlo, s)
+		end)
+	end)
+
 	it("offers EXTERNAL to who has a certificate, and to nobody else, in any order", function()
 		local path = os.tmpname()
 		local file <close> = assert(io.open(path, "w"))
@@ -686,6 +708,15 @@ describe("the PROXY protocol", function()
 		end
 	end)
 
+	it("may come with what follows it", function()
+		with({ proxy = true }, function(_, connect)
+			local s <close> = connect { greeting = false }
+			s:send "PROXY TCP4 192.0.2.7 192.0.2.8 1 25\r\nNOOP\r\n"
+			s:reply():expect(220)
+			s:reply():expect(250)
+		end)
+	end)
+
 	it("is asked for: without it there is no greeting", function()
 		with({ proxy = true }, function(_, connect)
 			local s <close> = connect { greeting = false }
@@ -727,6 +758,26 @@ describe("server:stop", function()
 		assert.is_false(ok)
 		assert.matches("^oops\nstack traceback", message)
 		assert.is_true(self:stop())
+	end)
+
+	it("ends a handler that waits, and raises what was raised first", function()
+		local before = task.step(0)
+		local self = server.listen { on = { mail = function() error("first", 0) end, ehlo = function(_, name)
+			if name == "second" then error("second", 0) end
+		end, command = function() task.sleep(60) end } }
+		self:start()
+		local function connect()
+			return smtptest.connect { host = "127.0.0.1", port = self.port, timeout = LIMIT }
+		end
+		local waiting <close> = connect()
+		local one <close> = connect()
+		local other <close> = connect()
+		waiting:send "NOOP\r\n"
+		one:ehlo()
+		one:mail("a@b.test"):expect(421)
+		other:ehlo("second"):expect(421)
+		assert.matches("^first", select(2, pcall(self.stop, self)))
+		assert.equal(before, task.step(0))
 	end)
 
 	it("does not raise the end of a connection that a script told by error()", function()
