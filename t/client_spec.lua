@@ -373,6 +373,22 @@ describe("a handler", function()
 		end, { sasl = { users = { alice = "a", bob = "b" } } })
 	end)
 
+	it("must allow who acts for another, and may refuse by itself", function()
+		local plan = { sasl = { users = { alice = "a" } } }
+		local request = { mechanism = "PLAIN", authname = "alice", username = "carol", password = "a" }
+		with({}, function(s)
+			s:ehlo()
+			s:auth(request):expect "5.7.8 not authorized to act for another"
+			s:auth { mechanism = "PLAIN", authname = "alice", username = "alice", password = "a" }:expect(235)
+		end, plan)
+		with({ auth = function(client) return client:reply(454, "4.7.0 later") end }, function(s)
+			s:ehlo()
+			s:auth(request):expect(454)
+			s:noop():expect(250)
+			s:mail("a@b.test"):expect(250)
+		end, plan)
+	end)
+
 	it("whose result is no reply is an error of the script", function()
 		local ok, message = pcall(with, { mail = function() return "550 no" end }, function(s)
 			s:ehlo()

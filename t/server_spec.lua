@@ -294,8 +294,22 @@ describe("what the server refuses", function()
 			s:mail("a@b.test", { AUTH = "a+2Bb" }):expect(250)
 			s:command("AUTH PLAIN"):expect(503)
 			s:rset()
+			for _, name in ipairs { "FOO", "NTLM", "EXTERNAL", "SCRAM-SHA-256-PLUS" } do
+				assert.equal(504, s:command("AUTH " .. name).code, name)
+			end
 			s:auth(auth):expect(235)
 			s:command("AUTH PLAIN"):expect(503)
+		end)
+	end)
+
+	it("what cancels AUTH, whose lines may be longer than others", function()
+		session_with({ limits = { line = 1000 }, sasl = { users = { alice = "secret" } } }, function(s)
+			s:command("AUTH LOGIN"):expect(334)
+			s:command("*"):expect "5.7.0"
+			s:command("AUTH LOGIN"):expect(334)
+			s:command(("A"):rep(8000)):expect(535)
+			s:command("NOOP " .. ("x"):rep(1000)):expect(500)
+			s:noop():expect(250)
 		end)
 	end)
 
@@ -401,6 +415,19 @@ describe("capabilities", function()
 		session_with({ capabilities = { dsn = false, size = "7" } }, function(s)
 			assert.is_nil(s.capabilities.DSN)
 			assert.same({ "7" }, s.capabilities.SIZE)
+		end)
+	end)
+
+	it("name the mechanisms that the strength asked for leaves, and the realm", function()
+		local plan = { tls = "starttls", sasl = { users = { alice = "secret" }, minssf = 56, realm = "here.test" } }
+		session_with(plan, function(s)
+			assert.same({ "DIGEST-MD5" }, s.capabilities.AUTH)
+			s:command("AUTH PLAIN"):expect(504)
+			assert.matches('realm="here.test"', require "smtptest.base64".decode(s:command("AUTH DIGEST-MD5").text), 1, true)
+			s:command("*"):expect(501)
+			s:starttls():expect(220)
+			s:ehlo()
+			s:auth { mechanism = "PLAIN", authname = "alice", password = "secret" }:expect(235)
 		end)
 	end)
 
@@ -533,6 +560,10 @@ end)
 describe("TLS", function()
 	it("starts after STARTTLS, and what was sent before it is dropped", function()
 		with({ tls = "starttls" }, function(self, connect)
+			local told
+			self:on_event(function(event, client)
+				if event.event == "leftover" then told = { event.bytes, client.leftover } end
+			end, { traffic = true })
 			local s <close> = connect()
 			s:ehlo()
 			assert.equal(501, s:command("STARTTLS x").code)
@@ -547,7 +578,9 @@ describe("TLS", function()
 			send(s, "x\r\n"):expect(250)
 			assert.equal("ESMTPS", self.messages[1].with)
 			assert.equal("TLSv1.3", self.messages[1].tls.protocol)
-			assert.equal("NOOP\r\nMAIL FROM:<a@b.test>\r\n", self.messages[1].tls.leftover)
+			local leftover = "NOOP\r\nMAIL FROM:<a@b.test>\r\n"
+			assert.equal(leftover, self.messages[1].tls.leftover)
+			assert.same({ leftover, leftover }, told)
 		end)
 	end)
 
@@ -615,6 +648,31 @@ describe("TLS", function()
 		os.execute("rm -r " .. folder)
 	end)
 
+	it("insists on a client's certificate where that is asked for", function()
+		with({ tls = "starttls", verify = true }, function(_, connect)
+			local s <close> = connect()
+			s:ehlo()
+			s:starttls():expect(220)
+			peer.failure("TLS", s.ehlo, s)
+		end)
+	end)
+
+	it("offers EXTERNAL to who has a certificate, and to nobody else, in any order", function()
+		local path = os.tmpname()
+		local file <close> = assert(io.open(path, "w"))
+		file:write(require "smtptest.core.cert".self_signed { name = "alice" })
+		file:close()
+		with({ tls = "implicit", sasl = { mechanisms = "EXTERNAL PLAIN" } }, function(_, connect)
+			for _, name in ipairs { false, path, false, path } do
+				local s <close> = connect { tls = "implicit", certfile = name or nil, keyfile = name or nil }
+				s:ehlo()
+				assert.equal(name and 2 or 1, #s.capabilities.AUTH)
+				s:command("AUTH EXTERNAL ="):expect(name and 235 or 504)
+			end
+		end)
+		os.remove(path)
+	end)
+
 	it("resumes sessions", function()
 		with({ tls = "starttls" }, function(self)
 			local plan = { host = "localhost", family = "inet", port = self.port, tls = "starttls", timeout = LIMIT }
@@ -665,6 +723,15 @@ describe("the PROXY protocol", function()
 		end
 	end)
 
+	it("may come with what follows it", function()
+		with({ proxy = true }, function(_, connect)
+			local s <close> = connect { greeting = false }
+			s:send "PROXY TCP4 192.0.2.7 192.0.2.8 1 25\r\nNOOP\r\n"
+			s:reply():expect(220)
+			s:reply():expect(250)
+		end)
+	end)
+
 	it("is asked for: without it there is no greeting", function()
 		with({ proxy = true }, function(_, connect)
 			local s <close> = connect { greeting = false }
@@ -706,6 +773,26 @@ describe("server:stop", function()
 		assert.is_false(ok)
 		assert.matches("^oops\nstack traceback", message)
 		assert.is_true(self:stop())
+	end)
+
+	it("ends a handler that waits, and raises what was raised first", function()
+		local before = task.step(0)
+		local self = server.listen { on = { mail = function() error("first", 0) end, ehlo = function(_, name)
+			if name == "second" then error("second", 0) end
+		end, command = function() task.sleep(60) end } }
+		self:start()
+		local function connect()
+			return smtptest.connect { host = "127.0.0.1", port = self.port, timeout = LIMIT }
+		end
+		local waiting <close> = connect()
+		local one <close> = connect()
+		local other <close> = connect()
+		waiting:send "NOOP\r\n"
+		one:ehlo()
+		one:mail("a@b.test"):expect(421)
+		other:ehlo("second"):expect(421)
+		assert.matches("^first", select(2, pcall(self.stop, self)))
+		assert.equal(before, task.step(0))
 	end)
 
 	it("does not raise the end of a connection that a script told by error()", function()

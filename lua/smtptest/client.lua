@@ -318,10 +318,9 @@ function Client:starttls(fields)
 		self.transport:unread(pending)
 	end
 	local leftover
-	self.mute = true        -- what is said in clear has no place in a handshake
 	leftover, message, code = self.transport:push(machine, math.min(self.timeout, 60))
 	if not leftover then return failed(self, message, code) end
-	self.mute = nil
+	self.mute = nil         -- what is said now is said in TLS
 	if leftover ~= "" then
 		self.leftover = leftover
 		self.transport:note("leftover", { bytes = leftover })
@@ -351,7 +350,7 @@ function Client:auth(argument)
 		local sent, why, symbol = self:flush()
 		if not sent then return nil, why, symbol end
 	end
-	if ok and self.layer then self:secure() end
+	if self.layer then self:secure() end
 	return ok, message, code
 end
 

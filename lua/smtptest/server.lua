@@ -354,7 +354,7 @@ local function read_proxy(client)
 end
 
 local function converse(self, client)
-	client.mute = self.plan.tls == "implicit" or nil
+	client.mute = self.plan.tls == "implicit" or nil        -- nothing may be said in clear
 	if self.plan.proxy then
 		local ok, message, code = read_proxy(client)
 		if not ok then return receiver.lost(client, message, code) end
