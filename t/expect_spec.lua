@@ -116,6 +116,7 @@ describe("expect.story", function()
 		end }
 		local text = expect.story("what", "")
 		package.loaded["smtptest.process"] = kept
+		assert.equal("what\noutput:\n  last words", expect.story("what", nil, "last words\n"))
 		assert.equal("what\noutput of mine:\n  start\\x1b\n  ready", text)
 	end)
 end)

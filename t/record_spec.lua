@@ -181,14 +181,16 @@ describe("--record", function()
 		local path = run.scratch "typed.case"
 		local peer = server.listen { tls = "starttls", sasl = { users = { alice = PASSWORD } } }
 		peer:start()
-		local r = run.command({ "-t", "", "--no-auth", "-p", tostring(peer.port), "--record=" .. path, "127.0.0.1",
-			"--lockstep" }, { stdin = ("EHLO typed\nAUTH PLAIN %s\nNOOP\nQUIT\n"):format(base64.encode("\0alice\0" .. PASSWORD)) })
+		local r = run.command({ "--no-auth", "-p", tostring(peer.port), "--record=" .. path, "127.0.0.1",
+			"--lockstep" }, { stdin = ("STARTTLS\nEHLO typed\nAUTH PLAIN %s\nNOOP\nQUIT\n"):format(
+				base64.encode("\0alice\0" .. PASSWORD)) })
 		peer:stop()
 		assert.equal(0, r.status, r.err)
 		local text = read(path)
 		assert.is_nil((leak.find(text, { PASSWORD })))
-		assert.same({ [[send "EHLO typed\r\n"]], "reply 250", "auth PLAIN", "reply 235", [[send "NOOP\r\n"]], "reply 250",
-			[[send "QUIT\r\n"]], "reply 221", "close" }, { table.unpack(brief(text), 10) })
+		assert.same({ [[send "STARTTLS\r\n"]], "reply 220", "handshake", [[send "EHLO typed\r\n"]], "reply 250", "auth PLAIN",
+			"reply 235", [[send "NOOP\r\n"]], "reply 250", [[send "QUIT\r\n"]], "reply 221", "close" },
+			{ table.unpack(brief(text), 5) })
 	end)
 
 	it("changes nothing of what is shown, and a full disk ends no session", function()

@@ -132,6 +132,24 @@ local cases = {
 	at("what is typed in the session is shown by the terminal", { server = scene.polite,
 		keys = { FACTOR, "NOOP\n", { wait = "250 ok" }, "QUIT\n" }, seen = { HELLO, plain "secret", "NOOP", "QUIT" },
 		shows = { "factor: 0\nNOOP\n250 ok\nQUIT\n221 bye\nConnection closed.\n" } }),
+	at("STARTTLS that is typed is followed by the handshake", { server = function(c)
+		c:welcome "AUTH PLAIN"
+		c:reply "235 ok"
+		c:reply "454 later"
+		c:reply "220 go"
+		c:tls()
+		c:serve()
+	end, keys = { FACTOR, "STARTTLS\n", { wait = "454 later" }, "STARTTLS\n", { wait = "TLS connection established" },
+		"NOOP\n", { wait = "250 ok" }, "\4" }, seen = { HELLO, plain "secret", "STARTTLS", "STARTTLS", "NOOP", "QUIT" },
+		shows = { "220 go\nverify error:num=18:self-signed certificate\n", "\nTLS connection established: TLSv1.3 " } }),
+	at("a handshake that fails after it ends the session", { server = function(c)
+		c:welcome "AUTH PLAIN"
+		c:reply "235 ok"
+		c:reply "220 go"
+		c.transport:read(1)
+		c:send "no TLS\r\n"
+		c:gone()
+	end, keys = { FACTOR, "STARTTLS\n" }, ends = 1, shows = { "220 go\nfailure: TLS negotiation failed: " } }),
 	at("control characters of the server do not reach the terminal", { server = function(c)
 		c:send "220 \27[2J\7\0stub\r\n"
 		c:capabilities "AUTH PLAIN"

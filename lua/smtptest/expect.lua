@@ -41,11 +41,13 @@ end
 --- A failure's text: its first line, the transcript's end, the end of the programs' output.
 -- @param message     string
 -- @param transcript  text, or nil
-function expect.story(message, transcript)
+-- @param output      what a program said that is gone by now, or nil
+function expect.story(message, transcript, output)
 	local parts = { message }
 	if transcript and transcript ~= "" then
 		parts[2] = "transcript:\n  " .. last_lines(transcript, TRANSCRIPT)
 	end
+	if output and output ~= "" then parts[#parts + 1] = "output:\n  " .. last_lines(core.visible(output), OUTPUT) end
 	outputs(parts)
 	return table.concat(parts, "\n")
 end
@@ -163,7 +165,7 @@ local function retell(busted)
 		if not is_failure(err) then return nil, true end
 		trace.message = nil
 		local place = line_of(trace.traceback or "")
-		local message = expect.story((place and place .. ": " or "") .. tostring(err), err.transcript) .. "\n"
+		local message = expect.story((place and place .. ": " or "") .. tostring(err), err.transcript, err.output) .. "\n"
 		busted.publish({ "error", element.descriptor }, element, parent, message, trace)
 		return nil, false
 	end

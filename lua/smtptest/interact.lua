@@ -69,19 +69,44 @@ Talk.__index = Talk
 
 local PROGRESS = { progress = true }
 
+-- Whether what was sent last is a STARTTLS by a person or in lockstep: what comes next then waits for the handshake.
+-- Who sends more at once, or from a file, means these bytes.
+function Talk:asks_for_tls()
+	local commands = self.commands
+	return self.by_line and commands.last == "STARTTLS" and not commands:unfinished() and not self.session.tls
+end
+
 function Talk:send(bytes)
 	local session = self.session
 	self.commands:feed(bytes)
+	local upgrade = self:asks_for_tls() and { promise = task.promise(), count = self.commands.count } or nil
+	self.upgrade = upgrade
 	local ok, message, code = session.transport:write(bytes, session:seconds("session"), PROGRESS)
 	session.written = task.now()
 	if not ok then return nil, message, code end
+	if upgrade then upgrade.promise:wait() end
 	return true
+end
+
+-- STARTTLS was answered by 220.
+function Talk:secure()
+	local upgrade, replies = self.upgrade, self.replies
+	self.upgrade = nil
+	if replies.line ~= "" then self.session.transport:unread(replies.line) end
+	replies.line = ""
+	self.session:handshake()
+	upgrade.promise:set(true)
 end
 
 function Talk:replied(answer)
 	local session = self.session
 	smtp.answered(session, answer)
 	self.commands:answered(answer.code)
+	local upgrade = self.upgrade
+	if upgrade and self.commands.answers >= upgrade.count then
+		upgrade.ready = answer.code == 220
+		if not upgrade.ready then upgrade.promise:set(true) end
+	end
 	answer.elapsed = session.written and task.now() - session.written
 	session.transport:note("reply", { reply = answer, bytes = answer.raw })
 	if self.awaited then
@@ -148,6 +173,7 @@ end
 function Talk:pump()
 	local input <close> = open_input(self.session, self.input)
 	self.reading = input
+	self.by_line = self.lockstep or input.handle.isatty and input.handle:isatty()
 	while true do
 		local bytes, message, code = input:read()
 		if not bytes then
@@ -181,6 +207,7 @@ function Talk:listen()
 			self:input_first()
 			self.output(bytes)
 			self.replies:feed(bytes)
+			if self.upgrade and self.upgrade.ready then self:secure() end
 		elseif code == "TIMEOUT" then
 			if self.ended and task.now() - math.max(self.ended, heard) >= limit then
 				session:fail("session", message, code)
@@ -263,9 +290,11 @@ local OPTIONS = {
 --   after the other), false none; output: nil stdout (control characters escaped on a terminal), an object with
 --   `write`, or function(bytes); crlf (default true): LF becomes CR LF; lockstep: each line waits for its reply,
 --   message data does not; echo: what is sent goes to the output as well; quit (default true): at the end of input say
---   QUIT, unless that was the last line, and go on until the server closes
+--   QUIT, unless that was the last line, and go on until the server closes. STARTTLS from a terminal or in lockstep is
+--   followed by the handshake
 -- @return "eof" (input ended), "quit" (QUIT was its last line), "closed" (by the server), "interrupt". Raises TIMEOUT
---   when the server is silent after the end of input, and what opening and reading the input raised (op "open", "read")
+--   when the server is silent after the end of input, what opening and reading the input raised (op "open", "read"),
+--   and what the handshake did
 function methods:interact(options)
 	options = argument.options(options, OPTIONS, 2)
 	local input = options.input
