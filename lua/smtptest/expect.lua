@@ -11,8 +11,12 @@
 -- said that smtptest.process has started. What a session raises is shown in the same way, with the line of the spec.
 
 local core = require "smtptest.core.line"
-local luassert = require "luassert"
 local reply = require "smtptest.reply"
+
+local found, luassert = pcall(require, "luassert")
+if not found then
+	error("smtptest.expect needs luassert, which comes with busted (Debian: apt-get install lua-busted)", 0)
+end
 local say = require "say"
 
 local expect = {}
