@@ -245,6 +245,25 @@ describe("options.parse", function()
 		end)
 	end)
 
+	it("takes specs from the operands, and words for busted behind --", function()
+		local p, words, mode = plan_of("--test", "a_spec.lua", "mail.example", "-p", "2525", "--test-output=TAP", "--",
+			"--filter=x")
+		assert.equal("mail.example", p.host)
+		assert.same({ "mail.example" }, words)
+		assert.same({ "a_spec.lua" }, mode.specs)
+		assert.same({ "--filter=x" }, mode.args)
+		assert.equal("TAP", mode.test_output)
+	end)
+
+	it("records, logs and replays", function()
+		local p, _, mode = plan_of("--record=a.case", "--log=b.json", "--show-secrets", "--replay=c.case", "--match=Exact")
+		assert.equal("a.case", p.record)
+		assert.equal("b.json", p.log)
+		assert.is_true(p.show_secrets)
+		assert.equal("c.case", mode.replay)
+		assert.equal("exact", mode.match)
+	end)
+
 	describe("knows where the passwords stand in argv:", function()
 		local cases = {
 			{ { "-w", "secret" }, { { 2, 1 } } },

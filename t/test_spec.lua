@@ -101,6 +101,20 @@ describe("smtptest --test", function()
 		assert.is_nil(r.out:find "\27")
 	end)
 
+	it("names the line of a spec that stands in a folder of our name", function()
+		local above = run.scratch "named"
+		lfs.mkdir(above)
+		lfs.mkdir(above .. "/smtptest")
+		run.file("named/smtptest/named_spec.lua", "it('x', function()\nrequire 'smtptest'.open():noop():expect(550) end)")
+		local words = { "-c", ("cd '%s' && exec '%s' --test -p $PORT smtptest/named_spec.lua 127.0.0.1"):format(above,
+			run.absolute) }
+		local peer = server.listen {}
+		peer:start()
+		local r = run.command(words, { program = "sh", env = { PORT = tostring(peer.port) } })
+		peer:stop()
+		assert.matches("\nsmtptest/named_spec%.lua:2: NOOP: expected 550, got 250 ", r.out)
+	end)
+
 	it("says in one line which package is missing", function()
 		local r = play({ good }, { env = { LUA_PATH = folder .. "/?.lua" } })
 		assert.equal(1, r.status)

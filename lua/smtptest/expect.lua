@@ -11,8 +11,12 @@
 -- said that smtptest.process has started. What a session raises is shown in the same way, with the line of the spec.
 
 local core = require "smtptest.core.line"
-local luassert = require "luassert"
 local reply = require "smtptest.reply"
+
+local found, luassert = pcall(require, "luassert")
+if not found then
+	error("smtptest.expect needs luassert, which comes with busted (Debian: apt-get install lua-busted)", 0)
+end
 local say = require "say"
 
 local expect = {}
@@ -151,10 +155,19 @@ local function is_failure(value)
 	return type(meta) == "table" and meta.__name == "smtptest.failure"
 end
 
+-- Where our own sources stand.
+local FOLDER = debug.getinfo(1, "S").source:match "^@(.*)expect%.lua$" or ""
+
+-- Whether a place is in one of our modules: a spec may stand in a folder of our name.
+local function is_ours(place)
+	local name = place:sub(1, #FOLDER) == FOLDER and place:match("^([%w_]+)%.lua:%d+$", #FOLDER + 1)
+	return name and (package.loaded["smtptest." .. name] or package.preload["smtptest." .. name]) ~= nil
+end
+
 -- The first line of a traceback that is neither ours, nor the test library's, nor C.
 local function line_of(traceback)
 	for place in traceback:gmatch "\n%s+([^\n]-:%d+): in " do
-		if not place:find "smtptest/[%w_]+%.lua:%d+$" and not place:find "[/\\]luassert[/\\]" then return place end
+		if not is_ours(place) and not place:find "[/\\]luassert[/\\]" then return place end
 	end
 end
 
