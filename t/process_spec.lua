@@ -25,7 +25,7 @@ end
 
 -- Whether somebody of a process group runs; the group of a process that we did not start.
 local function runs(pid)
-	local result = run.command({ "-eo", "pgid=,stat=" }, { program = "ps" })
+	local result = run.command({ "-u", "LD_PRELOAD", "ps", "-eo", "pgid=,stat=" }, { program = "env" })
 	for group, state in result.out:gmatch "(%d+) +(%a)" do
 		if tonumber(group) == pid and state ~= "Z" then return true end
 	end
@@ -120,7 +120,7 @@ describe("a process", function()
 
 	-- A full pipe that nobody reads stops a server for good.
 	it("may say more than anybody reads, and the last of it is kept", function()
-		local p <close> = shell "yes 0123456789abcde | head -c 4000000; echo; echo the end >&2"
+		local p <close> = shell "yes 0123456789abcde | head -c 4000000; echo; echo the end"
 		assert.same({ "exit", 0 }, { p:wait(LIMIT) })
 		local said = p:output()
 		assert.equal(65536, #said)
@@ -194,7 +194,7 @@ describe("ready", function()
 			["unix:" .. path] = { "--unix=" .. path } } do
 			local argv = { run.program, "--serve", table.unpack(words) }
 			local p <close> = process.spawn { argv = argv, ready = ready, timeout = LIMIT }
-			assert.matches("^listening on ", p:output())
+			assert.matches("^listening on ", p.stdout:line(LIMIT))
 			p:kill "INT"
 			assert.same({ "exit", 0 }, { p:wait(LIMIT) })
 		end

@@ -316,7 +316,7 @@ function methods:kill(signal, group)
 	return result, message, code
 end
 
---- What it wrote to stdout and stderr, in the order in which it came.
+--- What it wrote to stdout and stderr, in the order in which it was read.
 -- @return the last 64 kB
 function methods:output()
 	local state = self.state
