@@ -1,4 +1,5 @@
 local peer = require "support.peer"
+local smtptest = require "smtptest"
 local task = require "smtptest.task"
 
 local complaint, seen = peer.complaint, peer.seen
@@ -189,6 +190,23 @@ describe("pipeline", function()
 		end, function(s)
 			assert.equal("250 250 550 550 550 503 500 250", (body { "DATA", { bytes = ".\r\n" }, "NOOP" } (s)))
 		end, { protocol = "lmtp" })
+	end)
+
+	it("goes through a whole LMTP session with our own server", function()
+		local server <close> = smtptest.listen { protocol = "lmtp", sasl = { users = { alice = "secret" }, mechanisms = "LOGIN" },
+			on = { rcpt = function(_, address) if address == "no@x.test" then return 550, "5.1.1 nobody" end end } }
+		server:start()
+		local s <close> = smtptest.connect { host = server.host, port = server.port, protocol = "lmtp" }
+		local replies = s:pipeline {
+			"LHLO x.test", "AUTH LOGIN", "YWxpY2U=", "c2VjcmV0", "MAIL FROM:<a@x.test>", "RCPT TO:<b@x.test>",
+			"RCPT TO:<no@x.test>", "RCPT TO:<d@x.test>", "DATA", { bytes = "Subject: x\r\n\r\nx\r\n.\r\n" }, "MAIL FROM:<>",
+			"RCPT TO:<e@x.test>", "RCPT TO:<f@x.test>", { bytes = "BDAT 5\r\nabc\r\n" }, { bytes = "BDAT 0 LAST\r\n" }, "QUIT",
+		}
+		local got = {}
+		for i, answer in ipairs(replies) do got[i] = answer.code .. (answer.recipient and " " .. answer.recipient or "") end
+		assert.equal("250,334,334,235,250,250,550,250,354,250 b@x.test,250 d@x.test,250,250,250,250,250 e@x.test,250 f@x.test,221",
+			table.concat(got, ","))
+		assert.equal("abc\r\n", server.messages[2].data)
 	end)
 
 	it("gives the end of a message the time that it has", function()

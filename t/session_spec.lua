@@ -67,6 +67,22 @@ describe("connect", function()
 		assert.equal(3, read.tlvs[2].type)
 	end)
 
+	it("does not take the PROXY header for commands", function()
+		peer.over_tcp(function(c)
+			c.transport:unread(select(2, proxy.parse(c.transport:read(4096))))
+			greets(c)
+			c:reply("535 no", "250 b", "250 c", "354 go")
+			repeat until c:line() == "."
+			c:send "250 for b\r\n250 for c\r\n"
+		end, function(s)
+			s:command "AUTH PLAIN AGFsaWNlAHNlY3JldA=="
+			assert.not_matches("AGFs", tostring(s.transcript))
+			s:rcpt "b"
+			s:rcpt "c"
+			assert.equal(2, #s:data "x")
+		end, { protocol = "lmtp", proxy = { version = 2, tlvs = { "noop" } } })
+	end)
+
 	it("sends the PROXY header in clear before implicit TLS", function()
 		peer.over_tcp(function(c)
 			assert.matches("^PROXY UNKNOWN", c:line())

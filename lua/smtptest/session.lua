@@ -102,6 +102,9 @@ local function send_proxy(self)
 	local header = proxy.header(self.plan.proxy, sock:address() or {}, sock:peer() or {})
 	local ok, message, code = self.transport:write(header, self:seconds("command"))
 	if not ok then self:fail("PROXY", message, code) end
+	-- It is no command, and need not end like a line.
+	self.observer.tracker = transcript.tracker()
+	if self.envelope then self.envelope:restart() end
 end
 
 -- Reads the greeting and shakes hands, as the plan says.
