@@ -38,6 +38,18 @@ describe("Postfix", function()
 		return smtptest.open(plan)
 	end
 
+	it("is reported on: versions, ciphers, resumption, certificate", function()
+		local port = smtptest.report.tls({ host = "localhost", port = server.port, timeout = 20,
+			cafile = server.certificate }).ports[1]
+		assert.is_nil(port.error)
+		assert.equal("TLSv1.3", port.versions[1].version)
+		assert.is_true(#port.versions[1].ciphers >= 3)
+		assert.is_true(#port.versions[2].ciphers > 5)
+		for _, version in ipairs(port.versions) do assert.is_true(version.resumption, version.version) end
+		assert.is_true(port.verified, table.concat(port.problems, "; "))
+		assert.is_true(port.days > 0)
+	end)
+
 	for _, mechanism in ipairs(postfix.mechanisms) do
 		it("takes a message from the command under TLS after " .. mechanism, function()
 			local r = command("-t", "", "-m", mechanism, "--from=" .. FROM, "--to=" .. TO, "--data=@" .. file, "localhost")

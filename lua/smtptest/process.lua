@@ -393,6 +393,15 @@ function Process:__gc()
 	guard.finish(state.pid)
 end
 
+--- What the programs that have not been closed wrote: for whoever shows a test's failure.
+-- @return list of {name=, text=}, the text as output()
+function process.outputs()
+	local list = {}
+	for state in pairs(states) do list[#list + 1] = { name = state.name, text = methods.output { state = state } } end
+	table.sort(list, function(a, b) return a.name < b.name end)
+	return list
+end
+
 --- Ends all that was started, and waits until it is gone: at most 6 s, in which nothing else happens.
 function process.close_all()
 	local set <close> = assert(poll.new())
