@@ -5,6 +5,7 @@ local failure = require "smtptest.failure"
 local file = require "smtptest.core.file"
 local output = require "smtptest.output"
 local server = require "smtptest.server"
+local task = require "smtptest.task"
 
 local serve = {}
 
@@ -126,6 +127,22 @@ local TELL = {
 -- Client → how it is called.
 local names = setmetatable({}, { __mode = "k" })
 
+-- Lines that have not been written: of messages, which come by the thousand, many are written at once.
+local DELAY = 0.01      -- seconds
+local lines = {}
+
+local function flush()
+	if not lines[1] then return end
+	local text = table.concat(lines)
+	lines = {}
+	io.stdout:write(text)
+end
+
+local function flush_later()
+	task.sleep(DELAY)
+	flush()
+end
+
 local function tell(event, client)
 	local words = TELL[event.event] and TELL[event.event](event)
 	if not words then return end
@@ -134,7 +151,12 @@ local function tell(event, client)
 		name = name_of(client.peer)
 		names[client] = name
 	end
-	io.stdout:write(name .. ": " .. core.escape(words) .. "\n")          -- one write: standard output has no buffer
+	lines[#lines + 1] = name .. ": " .. core.escape(words) .. "\n"
+	if event.event ~= "message" then
+		flush()
+	elseif not lines[2] then
+		task.spawn(flush_later)
+	end
 end
 
 --- Binds, says where, lets a script see the server, and serves until an interrupt or the script's stop().
@@ -146,6 +168,7 @@ function serve.run(plan, options)
 	listen.keep = options.script ~= nil
 	local store = options.save and saver(options.save)
 	local self <close> = server.listen(listen)
+	local _ <close> = setmetatable({}, { __close = flush })
 	self.store = store
 	self:on_event(tell)
 	if plan.trace then output.trace_server(self) end
