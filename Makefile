@@ -31,7 +31,7 @@ LIB_SRC := fail.c object.c address.c socket.c socketoption.c thread.c resolve.c 
 	poll.c alarm.c file.c spawn.c group.c process.c tty.c signal.c line.c tls.c tlsstart.c \
 	tlsevent.c tlsinfo.c tlsidentity.c tlscontext.c cert.c sasl.c saslstart.c \
 	saslconn.c saslserver.c sasllayer.c auxprop.c embed.c smtptest.c
-LUA_SRC := $(sort $(wildcard lua/*.lua lua/smtptest/*.lua))
+LUA_SRC := $(sort $(wildcard lua/*.lua lua/smtptest/*.lua lua/smtptest/*/*.lua))
 MAN := $(wildcard man/*.[1-9])
 EXAMPLES := $(wildcard examples/*)
 
