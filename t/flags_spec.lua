@@ -273,8 +273,50 @@ Hello]] .. "\r\n.\r\nS: 250 ok\nC: QUIT\nS: 221 bye\n",
 			c:reply "250 first\r\n450 second"
 			c:serve()
 		end, status = 6, has = "S: 250 first\r\nS: 450 second\r\nC: QUIT\r\n" },
-	{ "of a file that is missing sends nothing", argv = words(FROM_TO, { "--data=@/nonexistent" }), server = open,
-		status = 3, err = "Unable to open file: /nonexistent: No such file or directory\n", seen = { HELLO } },
+	{ "of a file that is missing connects to nobody", argv = words(FROM_TO, { "--data=@/nonexistent" }), server = open,
+		status = 1, err = "Unable to open file: /nonexistent: No such file or directory\n", seen = {} },
+	{ "of a folder connects to nobody", argv = words(FROM_TO, { "--data=@/" }), server = open,
+		status = 1, err = "Unable to open file: /: Is a directory\n", seen = {} },
+	{ "takes no address of two lines", argv = { "--from=a@x.test\nRSET", "--to=b@x.test" }, server = open,
+		status = 1, err_has = "failure: --from: more than one line: a@x.test", seen = {} },
+	{ "says SMTPUTF8 and 8BITMIME where they are needed and offered",
+		argv = { "--from=s\u{e9}n@x.test", "--to=b\u{f8}@x.test", "--data=caf\u{e9}" }, server = function(c)
+			c:welcome("8BITMIME", "SMTPUTF8")
+			c:serve()
+		end, seen = { HELLO, "MAIL FROM:<s\u{e9}n@x.test> BODY=8BITMIME SMTPUTF8", "RCPT TO:<b\u{f8}@x.test>", "DATA",
+			"caf\u{e9}", ".", "QUIT" } },
+	{ "says neither where they are not offered", argv = { "--from=a@x.test", "--to=b\u{f8}@x.test", "--data=caf\u{e9}" },
+		server = open, seen = { HELLO, "MAIL FROM:<a@x.test>", "RCPT TO:<b\u{f8}@x.test>", "DATA", "caf\u{e9}", ".",
+			"QUIT" } },
+	{ "says neither where they are not needed", argv = words(FROM_TO, { "--data=x" }), server = function(c)
+		c:welcome("8BITMIME", "SMTPUTF8")
+		c:serve()
+	end, seen = { HELLO, "MAIL FROM:<a@x.test>", "RCPT TO:<b@x.test>", "DATA", "x", ".", "QUIT" } },
+	{ "takes the password and then the message from standard input", argv = words(FROM_TO, { "-m", "PLAIN", "-a", "alice",
+		"--password-file=-", "--data=-" }), stdin = "secret\nSubject: x\r\n\r\ny\r\n", server = polite,
+		seen = { HELLO, AUTH, "MAIL FROM:<a@x.test>", "RCPT TO:<b@x.test>", "DATA", "Subject: x", "", "y", ".", "QUIT" } },
+	{ "says no QUIT after a 421, behind which the server closes", argv = FROM_TO, server = function(c)
+		c:welcome()
+		c:reply "421 later"
+	end, status = 6, seen = { HELLO, "MAIL FROM:<a@x.test>" } },
+	{ "ends with 6 where the greeting or EHLO is refused", argv = FROM_TO, server = function(c)
+		c:send "554 no mail here\r\n"
+		c:gone()
+	end, status = 6, err = "failure: greeting: 554 no mail here\n", seen = {} },
+	{ "ends with 4 where STARTTLS is refused", argv = words(FROM_TO, { "-t", "" }), server = function(c)
+		c:welcome "STARTTLS"
+		c:reply "454 no"
+		c:gone()
+	end, status = 4, err = "failure: STARTTLS refused: 454 no\n", seen = { HELLO, "STARTTLS" } },
+	{ "ends with 3 where the server closes within", argv = FROM_TO, server = function(c)
+		c:welcome()
+		c:line()
+	end, status = 3, err = "failure: MAIL: the server closed the connection\n", seen = { HELLO, "MAIL FROM:<a@x.test>" } },
+	{ "ends with 7 where the server is silent", argv = words(FROM_TO, { "--timeout=300ms" }), server = function(c)
+		c:welcome()
+		c:line()
+		c:gone()
+	end, status = 7, err = "failure: MAIL: timed out after 0.3 s\n", seen = { HELLO, "MAIL FROM:<a@x.test>" } },
 	{ "sends one message in each round", argv = words(FROM_TO, { "--data=x", "-n", "2" }), server = open,
 		check = function(r)
 		local _, n = table.concat(r.seen):gsub("DATA\r\nx\r\n%.\r\nQUIT\r\n", "")

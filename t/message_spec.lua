@@ -43,7 +43,12 @@ describe("a made message", function()
 	it("names all recipients, or none", function()
 		assert.truthy(message.new({ to = { "b@x", "c@x" } }):find("\r\nTo: <b@x>,\r\n\t<c@x>\r\n", 1, true))
 		assert.is_nil(message.new({ to = {} }):find("\nTo:", 1, true))
-		assert.truthy(message.new({}):find("\r\nFrom: <>\r\n", 1, true))
+	end)
+
+	it("has an address in From for the null sender, too: RFC 5322 wants one", function()
+		for _, from in ipairs { "", false } do
+			assert.equal("<MAILER-DAEMON@smtptest.test>", header(message.new { from = from or nil }, "From"))
+		end
 	end)
 
 	it("takes more header lines as a list in order, or as a map by name", function()
@@ -91,11 +96,27 @@ describe("the message of a plan", function()
 		os.remove(path)
 	end)
 
+	it("says whether it has 8-bit bytes, where it can be read twice", function()
+		local function eight_bit(data) return (select(2, message.of_plan { data = data })) end
+		assert.is_true(eight_bit "caf\xe9")
+		assert.is_false(eight_bit "coffee")
+		for bytes, is in pairs { [("x"):rep(70000) .. "\xe9"] = true, ["\127"] = false } do
+			local path = file_with(bytes)
+			assert.equal(is, eight_bit { file = path })
+			assert.is_true(drained(message.of_plan { data = { file = path } }) == bytes)
+			os.remove(path)
+		end
+		assert.is_nil(eight_bit { file = "-" })
+		assert.is_nil(eight_bit { file = "/dev/null" })
+	end)
+
 	it("raises for a file that can't be read", function()
 		local _, err = pcall(message.of_plan, { data = { file = "/nonexistent/mail" } })
 		assert.is_true(failure.is(err))
 		assert.equal("ENOENT", err.code)
 		assert.equal("open: Unable to open file: /nonexistent/mail: No such file or directory", tostring(err))
-		assert.has_error(function() drained(message.of_plan { data = { file = "/" } }) end)
+		_, err = pcall(message.of_plan, { data = { file = "/" } })
+		assert.equal("open: Unable to open file: /: Is a directory", tostring(err))
+		assert.same({ "EISDIR", 1 }, { err.code, err.status })
 	end)
 end)

@@ -95,9 +95,11 @@ end
 
 --- The message that a plan asks to send.
 -- @param plan  data (text, {file=}: "-" is stdin) crlf from to; without data a message is made
--- @return string, file handle or iterator, as Session.data takes it; raises when the file can't be read
+-- @return string or iterator, as Session.data takes it; whether it has 8-bit bytes (nil where it can be read only
+--   once); raises when the file can't be read
 function smtptest.body(plan)
-	return require "smtptest.message".of_plan(plan)
+	local body, eight_bit = require "smtptest.message".of_plan(plan)
+	return body, eight_bit
 end
 
 local function open_pidfile(path)

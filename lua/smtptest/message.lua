@@ -64,7 +64,9 @@ function message.new(fields, level)
 	local to = fields.to
 	if type(to) == "string" then to = { to } end
 	local lines = { "Date: " .. date(), ("Message-ID: <%s@smtptest.test>"):format(unique()) }
-	lines[#lines + 1] = "From: <" .. (fields.from or "") .. ">"
+	-- RFC 5322 section 3.6.2 has no null sender.
+	local from = fields.from ~= "" and fields.from or "MAILER-DAEMON@smtptest.test"
+	lines[#lines + 1] = "From: <" .. from .. ">"
 	if to and #to > 0 then lines[#lines + 1] = "To: <" .. table.concat(to, ">,\r\n\t<") .. ">" end
 	lines[#lines + 1] = "Subject: " .. (fields.subject or "smtptest")
 	for _, text in ipairs(header_lines(fields.header)) do lines[#lines + 1] = text end
@@ -73,13 +75,25 @@ function message.new(fields, level)
 	return fields.size and padded(text, fields.size) or text
 end
 
+-- ---------------------------------------------------------------- what a plan asks to send
+
+local CHUNK = 65536
+
+local CODES = { [2] = "ENOENT", [13] = "EACCES", [21] = "EISDIR" }
+
+-- It is the command line's fault, not the network's.
+local function refuse(op, name, why, errno)
+	error(failure.new { op = op, code = CODES[errno] or "EIO", status = 1,
+		message = ("Unable to %s file: %s: %s"):format(op, name, why) }, 0)
+end
+
 -- Chunks of a file, LF made CR LF where the plan asks for it.
-local function chunks(handle, convert)
+local function chunks(handle, name, convert)
 	local last_cr = false
 	return function()
-		local bytes, why = handle:read(65536)
+		local bytes, why, errno = handle:read(CHUNK)
 		if not bytes then
-			if why then error(why, 0) end
+			if why then refuse("read", name, why, errno) end
 			if handle ~= io.stdin then handle:close() end
 			return nil
 		end
@@ -88,19 +102,46 @@ local function chunks(handle, convert)
 	end
 end
 
---- The message that a plan asks to send.
+local function is_8bit(bytes)
+	return bytes:find "[\128-\255]" ~= nil
+end
+
+-- Whether a file has 8-bit bytes; nil for one that can't be read twice, or has no end.
+local function scan(handle)
+	local size = handle:seek "end"
+	if not size or size == 0 then return nil end
+	handle:seek "set"
+	local found, bytes
+	repeat
+		bytes = handle:read(CHUNK)
+		found = bytes ~= nil and is_8bit(bytes)
+	until found or not bytes
+	handle:seek "set"
+	return found
+end
+
+local function open(path)
+	local handle, why, errno = io.open(path, "rb")
+	if not handle then refuse("open", path, why:sub(#path + 3), errno) end
+	-- A folder can be opened, and not read.
+	local _, trouble, number = handle:read(0)
+	if not trouble then return handle end
+	handle:close()
+	refuse("open", path, trouble, number)
+end
+
+--- The message that a plan asks to send. A file is opened here; standard input is left alone until it is read.
 -- @param plan  data (text, or {file=}; "-" is stdin), crlf, from, to
--- @return string or iterator
+-- @return string or iterator; whether it has 8-bit bytes (nil where it can be read only once); raises for a file that
+--   can't be read
 function message.of_plan(plan)
 	local data = plan.data
-	if data == nil then return message.new { from = plan.from, to = plan.to } end
-	if type(data) == "string" then return plan.crlf and core.crlf(data, false) or data end
-	if data.file == "-" then return chunks(io.stdin, plan.crlf) end
-	local handle, why = io.open(data.file, "rb")
-	if not handle then
-		error(failure.new { op = "open", code = "ENOENT", message = "Unable to open file: " .. why }, 0)
-	end
-	return chunks(handle, plan.crlf)
+	if data == nil then data = message.new { from = plan.from, to = plan.to } end
+	if type(data) == "string" then return plan.crlf and core.crlf(data, false) or data, is_8bit(data) end
+	if data.file == "-" then return chunks(io.stdin, "standard input", plan.crlf), nil end
+	local handle = open(data.file)
+	local eight_bit = scan(handle)
+	return chunks(handle, data.file, plan.crlf), eight_bit
 end
 
 return message

@@ -121,6 +121,7 @@ end
 
 --- An address of the envelope. The brackets belong to the command: <> and nothing are both the null sender.
 function value.mailbox(text)
+	if text:find "[\r\n]" then return nil, "more than one line" end
 	return text:match "^<(.*)>$" or text
 end
 
