@@ -91,15 +91,8 @@ local function authenticate(s)
 	if not done then status = 5 end
 end
 
--- RFC 6531 section 3.4 and RFC 6152 section 2: who has such an address or message says so where it is offered.
-local function mail_parameters(s, eight_bit)
-	local addresses = plan.from .. table.concat(plan.to)
-	return { SMTPUTF8 = s.capabilities.SMTPUTF8 ~= nil and addresses:find "[\128-\255]" ~= nil,
-		BODY = s.capabilities["8BITMIME"] and eight_bit and "8BITMIME" or false }
-end
-
-local function send_message(s, message, eight_bit)
-	if not s:mail(plan.from, mail_parameters(s, eight_bit)):is "2xx" then return end
+local function send_message(s, message)
+	if not s:mail(plan.from, smtptest.parameters(plan, message, s.capabilities)):is "2xx" then return end
 	for _, address in ipairs(plan.to) do s:rcpt(address) end
 	if #s.recipients > 0 then s:data(message) end
 end
@@ -117,8 +110,7 @@ end
 local function round(last)
 	local changes = questions()
 	changes.session, changes.reauth = session, rounds > 1
-	local message, eight_bit
-	if sending then message, eight_bit = smtptest.body(plan) end        -- a missing file comes to light before we connect
+	local message = sending and smtptest.body(plan)         -- a missing file comes to light before we connect
 	-- Nobody shall see a password that is typed before it is asked for.
 	local hush <close> = plan.auth ~= false and not plan.password and smtptest.hush() or nil
 	local s <close> = smtptest.connect(smtptest.plan(changes), show, { below = plan.verbose })
@@ -131,7 +123,7 @@ local function round(last)
 	if last and not sending then
 		converse(s)
 	else
-		if sending and (s.authenticated or not smtptest.wants_auth(plan)) then send_message(s, message, eight_bit) end
+		if sending and (s.authenticated or not smtptest.wants_auth(plan)) then send_message(s, message) end
 		if not sending or s.last.code ~= 421 then s:quit() end          -- after 421 the server closes
 		if not sending then out "Connection closed.\n\n" end
 	end

@@ -96,18 +96,32 @@ describe("the message of a plan", function()
 		os.remove(path)
 	end)
 
-	it("says whether it has 8-bit bytes, where it can be read twice", function()
-		local function eight_bit(data) return (select(2, message.of_plan { data = data })) end
-		assert.is_true(eight_bit "caf\xe9")
-		assert.is_false(eight_bit "coffee")
-		for bytes, is in pairs { [("x"):rep(70000) .. "\xe9"] = true, ["\127"] = false } do
+	local ALL = { SMTPUTF8 = {}, ["8BITMIME"] = {} }
+	local function parameters(plan, capabilities)
+		return message.parameters(plan, message.of_plan(plan), capabilities or ALL)
+	end
+
+	it("says BODY=8BITMIME where it has 8-bit bytes and can be read twice", function()
+		assert.equal("8BITMIME", parameters({ data = "caf\xe9" }).BODY)
+		assert.is_nil(parameters({ data = "coffee" }).BODY)
+		assert.is_nil(parameters({ data = "caf\xe9" }, {}).BODY)
+		for bytes, body in pairs { [("x"):rep(70000) .. "\xe9"] = "8BITMIME", ["\127"] = false } do
 			local path = file_with(bytes)
-			assert.equal(is, eight_bit { file = path })
-			assert.is_true(drained(message.of_plan { data = { file = path } }) == bytes)
+			local plan = { data = { file = path } }
+			assert.equal(body or nil, parameters(plan).BODY)
+			local iterator = message.of_plan(plan)
+			assert.is_true(drained(iterator) == bytes)
 			os.remove(path)
 		end
-		assert.is_nil(eight_bit { file = "-" })
-		assert.is_nil(eight_bit { file = "/dev/null" })
+		assert.is_nil(parameters({ data = { file = "-" } }).BODY)
+		assert.is_nil(parameters({ data = { file = "/dev/null" } }).BODY)
+	end)
+
+	it("says SMTPUTF8 where an address is not in ASCII", function()
+		assert.is_true(parameters({ from = "a@x", to = { "b@x", "\u{f8}@x" } }).SMTPUTF8)
+		assert.is_false(parameters({ from = "a@x", to = { "b@x" }, data = "caf\xe9" }).SMTPUTF8)
+		assert.is_false(parameters({ from = "\u{f8}@x" }, {}).SMTPUTF8)
+		assert.equal("8BITMIME", parameters({ from = "\u{f8}@x" }).BODY)         -- it stands in the header
 	end)
 
 	it("raises for a file that can't be read", function()

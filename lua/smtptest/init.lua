@@ -95,11 +95,18 @@ end
 
 --- The message that a plan asks to send.
 -- @param plan  data (text, {file=}: "-" is stdin) crlf from to; without data a message is made
--- @return string or iterator, as Session.data takes it; whether it has 8-bit bytes (nil where it can be read only
---   once); raises when the file can't be read
+-- @return string or iterator, as Session.data takes it; raises when the file can't be read
 function smtptest.body(plan)
-	local body, eight_bit = require "smtptest.message".of_plan(plan)
-	return body, eight_bit
+	return require "smtptest.message".of_plan(plan)
+end
+
+--- What MAIL has to say about a message that a plan asks to send: SMTPUTF8, BODY=8BITMIME.
+-- @param plan          from, to
+-- @param body          as body() gives it
+-- @param capabilities  Session.capabilities
+-- @return map for Session.mail
+function smtptest.parameters(plan, body, capabilities)
+	return require "smtptest.message".parameters(plan, body, capabilities)
 end
 
 local function open_pidfile(path)

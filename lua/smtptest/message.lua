@@ -130,18 +130,37 @@ local function open(path)
 	refuse("open", path, trouble, number)
 end
 
+-- Iterator → whether what it gives has 8-bit bytes.
+local scanned = setmetatable({}, { __mode = "k" })
+
 --- The message that a plan asks to send. A file is opened here; standard input is left alone until it is read.
 -- @param plan  data (text, or {file=}; "-" is stdin), crlf, from, to
--- @return string or iterator; whether it has 8-bit bytes (nil where it can be read only once); raises for a file that
---   can't be read
+-- @return string or iterator; raises for a file that can't be read
 function message.of_plan(plan)
 	local data = plan.data
-	if data == nil then data = message.new { from = plan.from, to = plan.to } end
-	if type(data) == "string" then return plan.crlf and core.crlf(data, false) or data, is_8bit(data) end
-	if data.file == "-" then return chunks(io.stdin, "standard input", plan.crlf), nil end
+	if data == nil then return message.new { from = plan.from, to = plan.to } end
+	if type(data) == "string" then return plan.crlf and core.crlf(data, false) or data end
+	if data.file == "-" then return chunks(io.stdin, "standard input", plan.crlf) end
 	local handle = open(data.file)
 	local eight_bit = scan(handle)
-	return chunks(handle, data.file, plan.crlf), eight_bit
+	local body = chunks(handle, data.file, plan.crlf)
+	scanned[body] = eight_bit
+	return body
+end
+
+--- What MAIL has to say about a message: SMTPUTF8 when an address is not in ASCII (RFC 6531 section 3.4), BODY=8BITMIME
+-- when the message is not (RFC 6152 section 2), each where it is offered.
+-- @param plan          from, to
+-- @param body          as of_plan() gives it; of another iterator nobody knows
+-- @param capabilities  of the session
+-- @return map for Session.mail
+function message.parameters(plan, body, capabilities)
+	local eight_bit = scanned[body]
+	if type(body) == "string" then eight_bit = is_8bit(body) end
+	return {
+		SMTPUTF8 = capabilities.SMTPUTF8 ~= nil and is_8bit((plan.from or "") .. table.concat(plan.to or {})),
+		BODY = capabilities["8BITMIME"] ~= nil and eight_bit and "8BITMIME" or nil,
+	}
 end
 
 return message

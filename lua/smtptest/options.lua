@@ -215,7 +215,7 @@ options.list = {
 		help = "to this recipient (repeatable)" },
 	{ long = "data", arg = "text", kind = "data", field = "data", group = "Message and input",
 		help = "the message, @file or - (stdin)" },
-	{ long = "crlf", field = "crlf", group = "Message and input", help = "with -f: turn LF into CR LF" },
+	{ long = "crlf", field = "crlf", group = "Message and input", help = "with -f, --data: turn LF into CR LF" },
 	{ long = "lockstep", field = "lockstep", group = "Message and input",
 		help = "wait for each reply before the next line" },
 
