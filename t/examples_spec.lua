@@ -52,6 +52,29 @@ describe("an example", function()
 	end
 end)
 
+describe("the folder of examples", function()
+	-- Others than scripts: which spec runs them.
+	local OTHERS = { ["host.c"] = "install" }
+
+	it("has nothing that no spec runs", function()
+		for _, path in ipairs(list "ls examples/*") do
+			local name = path:match "[^/]+$"
+			if not name:find "%.lua$" then
+				local spec = OTHERS[name] and slurp(("t/%s_spec.lua"):format(OTHERS[name]))
+				assert.is_truthy(spec and spec:find(path, 1, true), "nothing runs " .. path)
+			end
+		end
+	end)
+
+	it("is where specs find what they run", function()
+		local names = {}
+		for _, path in ipairs(list "ls examples/*") do names[path] = true end
+		for _, path in ipairs(list "ls t/*_spec.lua") do
+			for named in slurp(path):gmatch "[^%w%%](examples/%w+%.%l+)" do assert.is_true(names[named], path .. ": " .. named) end
+		end
+	end)
+end)
+
 describe("with our own server, the example", function()
 	local ours
 
