@@ -189,6 +189,20 @@ describe("the README's", function()
 		assert.is_true(n > 5)
 	end)
 
+	it("table of manuals has all of them", function()
+		local linked, there = {}, {}
+		for line in io.lines "README.md" do
+			local name, section, path = line:match "^| %[([%w-]+)%((%d)%)%]%((%S+)%) |"
+			if name then
+				assert.equal(("man/%s.%s"):format(name, section), path)
+				linked[path] = true
+			end
+		end
+		local pipe <close> = assert(io.popen "ls man/*.[1-9]")
+		for path in pipe:lines() do there[path] = true end
+		assert.same(there, linked)
+	end)
+
 	it("targets are those of the Makefile", function()
 		local makefile = assert(io.open "Makefile"):read "a"
 		for line in io.lines "README.md" do

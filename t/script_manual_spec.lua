@@ -244,11 +244,6 @@ local function claims(lines)
 	return list
 end
 
-local function matches(claim, line)
-	local pattern = claim:gsub("%p", "%%%0"):gsub("%%%.%%%.%%%.", ".*")
-	return line:find("^" .. pattern .. "$") ~= nil
-end
-
 -- The words behind smtptest; a server of ours behind them.
 local function flags(port)
 	return { "-p", tostring(port), "-t", "", "-a", "alice", "-w", "secret", "127.0.0.1" }
@@ -315,13 +310,9 @@ describe("an example of smtptest-script(7):", function()
 				assert.equal("", result.err, result.out)
 				assert.equal(0, result.status, result.out)
 				if kind == "test" then return assert.is_nil(result.out:find "not ok", result.out) end
-				local lines = {}
-				for line in result.out:gsub("\r\n", "\n"):gsub("\t", " "):gmatch "([^\n]*)\n" do
-					lines[#lines + 1] = line:gsub("%s+$", "")
-				end
-				local expected = claims(code.lines)
+				local lines, expected = mdoc.output_lines(result.out), claims(code.lines)
 				for i = 1, math.max(#lines, #expected) do
-					assert.is_true(expected[i] ~= nil and lines[i] ~= nil and matches(expected[i], lines[i]),
+					assert.is_true(expected[i] ~= nil and lines[i] ~= nil and mdoc.matches(expected[i], lines[i]),
 						("line %d: claimed %s, got %s\n%s"):format(i, expected[i], lines[i], result.out))
 				end
 			end)

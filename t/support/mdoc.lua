@@ -11,29 +11,40 @@ function mdoc.plain(text)
 end
 
 --- Reads a page.
--- @return {items = list of {section, macro, words}, one for each word list of an .It; displays = list of {section,
---   lines, words: what stands before it since the last one}; lines = as they stand in the file}
+-- @return {items = list of {section, macro, words}, one for each .It; displays = list of {section, title (of the
+--   subsection), lines, file (the one that the line before it names)}; lines = as they stand in the file}
 function mdoc.read(path)
 	local page = { items = {}, displays = {}, lines = {} }
-	local section, display, words = nil, nil, {}
+	local section, title, display
 	for line in io.lines(path) do
+		local before = page.lines[#page.lines]
 		page.lines[#page.lines + 1] = line
-		local title = line:match "^%.Sh (.+)"
 		local macro, rest = line:match "^%.It (%u%l) (.+)$"
-		if title then section, words = title, {} end
+		section, title = line:match "^%.Sh (.+)" or section, line:match "^%.Ss (.+)" or title
 		if line:match "^%.Bd %-literal" then
-			display = { section = section, lines = {}, words = table.concat(words, " ") }
+			display = { section = section, title = title, lines = {}, file = before:match "^%.Pa (%S+) :$" }
 			page.displays[#page.displays + 1] = display
 		elseif line == ".Ed" then
-			display, words = nil, {}
+			display = nil
 		elseif display then
 			display.lines[#display.lines + 1] = mdoc.plain(line)
-		elseif not line:find "^%." then
-			words[#words + 1] = line
 		end
 		if macro then page.items[#page.items + 1] = { section = section, macro = macro, words = mdoc.plain(rest) } end
 	end
 	return page
+end
+
+--- Whether a line is what another one claims, in which "..." stands for anything.
+function mdoc.matches(claim, line)
+	local pattern = claim:gsub("%p", "%%%0"):gsub("%%%.%%%.%%%.", ".*")
+	return line:find("^" .. pattern .. "$") ~= nil
+end
+
+--- Lines of a program's output, tabs made blanks, without blanks at their ends.
+function mdoc.output_lines(text)
+	local lines = {}
+	for line in text:gsub("\r\n", "\n"):gsub("\t", " "):gmatch "([^\n]*)\n" do lines[#lines + 1] = line:gsub("%s+$", "") end
+	return lines
 end
 
 --- Lines of a display that would be copied wrong: a bare hyphen or quote becomes another character in some outputs.
