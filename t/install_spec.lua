@@ -166,6 +166,107 @@ describe("a C program", function()
 	end)
 end)
 
+-- ---------------------------------------------------------------- a newcomer's first tests
+
+-- What one writes who has nothing but what was installed, and its manuals.
+local SPEC = [[
+local smtptest = require "smtptest"
+require "smtptest.expect"
+
+describe("my server", function()
+	local server
+
+	before_each(function()
+		server = smtptest.listen({ tls = "starttls", sasl = { users = { alice = "secret" } } }):start()
+	end)
+	after_each(function() server:stop() end)
+
+	local function open(password)
+		return smtptest.open { port = server.port, tls = "starttls", authname = "alice", password = password }
+	end
+
+	it("keeps what alice sends", function()
+		local s <close> = open "secret"
+		assert.reply(250, s:mail "a@x.test")
+		assert.reply(250, s:rcpt "b@y.test")
+		assert.reply(250, s:data(smtptest.message { from = "a@x.test", to = "b@y.test", subject = "hello" }))
+		local message = assert(server:wait(1, 5))[1]
+		assert.equal("alice", message.auth)
+		assert.matches("Subject: hello", message.data)
+	end)
+
+	it("refuses a wrong password", function()
+		local ok, err = pcall(open, "wrong")
+		assert.is_false(ok)
+		assert.reply(535, err.reply)
+		err.session:close()
+	end)
+
+	it("puts the first recipient off", function()
+		server.on.rcpt = smtptest.fault.first(1, smtptest.fault.reply(451, "4.7.1 later"))
+		local s <close> = open "secret"
+		s:mail "a@x.test"
+		assert.reply("4.7.x", s:rcpt "b@y.test")
+		assert.reply("2xx", s:rcpt "b@y.test")
+	end)
+end)
+]]
+
+local TAP = "ok 1 - my server keeps what alice sends\nok 2 - my server refuses a wrong password\n"
+	.. "ok 3 - my server puts the first recipient off\n1..3\n"
+
+local HOST = [[
+#include <smtptest.h>
+
+int main(int argc, char **argv) { return smtptest_main(argc, argv); }
+]]
+
+describe("the first spec of a newcomer", function()
+	local function write(name, text)
+		local handle <close> = assert(io.open(folder .. "/" .. name, "w"))
+		handle:write(text)
+	end
+
+	setup(function() write("mail_spec.lua", SPEC) end)
+
+	it("is run by what was installed, from any folder", function()
+		local flags = "--test --test-output=TAP"
+		assert.equal(TAP, good(("cd '%s' && env -u LUA_CPATH -u LUA_PATH '%s/bin/smtptest' %s mail_spec.lua"):format(folder,
+			prefix, flags)))
+		assert.equal(TAP, good(("cd / && env -u LUA_CPATH -u LUA_PATH '%s/bin/smtptest' %s '%s/mail_spec.lua'"):format(prefix,
+			flags, folder)))
+	end)
+
+	it("is run by busted, which finds the module that was installed", function()
+		if not os.execute "command -v busted >/dev/null" then return pending "the command busted is not there" end
+		-- Another name of the interpreter is no program that busted could start under a sanitizer.
+		if SAN ~= "" then return end
+		assert.equal(TAP, good(("cd '%s' && LUA_CPATH='%s/lib/lua/5.4/?.so;;' busted --lua=lua5.4 -o TAP mail_spec.lua")
+			:format(folder, prefix)))
+	end)
+
+	it("is run by a C program of three lines", function()
+		write("own.c", HOST)
+		good(("cd '%s' && unset LD_PRELOAD && ${CC:-cc} %s -o own own.c "
+			.. "$(PKG_CONFIG_PATH='%s/lib/pkgconfig' pkg-config --cflags --libs smtptest)"):format(folder,
+			SAN ~= "" and "-fsanitize=" .. SAN or "", prefix))
+		local result = run.command({ "--test", "--test-output=TAP", folder .. "/mail_spec.lua" }, { program = folder .. "/own" })
+		assert.same({ TAP, "", 0 }, { result.out, result.err, result.status })
+	end)
+
+	it("says what failed", function()
+		write("bad_spec.lua", (SPEC:gsub("535", "435")))
+		local out, status = sh(("cd '%s' && '%s/bin/smtptest' --test bad_spec.lua"):format(folder, prefix))
+		assert.equal(1, status)
+		assert.matches("bad_spec.lua:29: AUTH [%w%-]+: expected 435, got 535 5.7.8 authentication failed\ntranscript:\n", out)
+	end)
+
+	it("could be written by someone who reads: the manuals name all that is in it", function()
+		local text = good(("cat '%s'/share/man/man*/*"):format(prefix))
+		for name in SPEC:gmatch "[%a]+[.:](%l+)" do assert.is_truthy(text:find(name, 1, true), name) end
+	end)
+end)
+
 -- ---------------------------------------------------------------- completion
 
 describe("completion", function()

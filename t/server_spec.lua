@@ -606,6 +606,24 @@ describe("TLS", function()
 		os.remove(path)
 	end)
 
+	it("shows its certificate to who shall trust it, unless that is a file's", function()
+		local cert = require "smtptest.core.cert"
+		local function shown(plan)
+			local one <close> = server.listen(plan)
+			return one.certificate
+		end
+		local certificate, key = cert.self_signed { name = "localhost" }
+		assert.equal(server.certificate "localhost", shown { tls = "starttls" })
+		assert.equal(certificate, shown { tls = "implicit", cert = certificate, key = key })
+		assert.is_nil(shown {})
+		local path = os.tmpname()
+		local file <close> = assert(io.open(path, "w"))
+		file:write(certificate, key)
+		file:flush()
+		assert.is_nil(shown { tls = "starttls", certfile = path, keyfile = path })
+		os.remove(path)
+	end)
+
 	it("takes a client's certificate only from the authorities that are named, by file, folder, or for this client", function()
 		local cert = require "smtptest.core.cert"
 		local folder = os.tmpname()

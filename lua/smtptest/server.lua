@@ -148,8 +148,9 @@ end
 --   realm= options= minssf= maxssf=}; capabilities (a list of EHLO lines replaces ours, a map {SIZE = {"1000"}, DSN
 --   = false} changes them); on (handlers); proxy (true: a PROXY header must come first); timeout (seconds, 300);
 --   limits (as server.limits); keep (false: `messages` stays empty)
--- @return server: host port messages capabilities limits plan; raises when it can't be bound, TLS for a key or
---   certificate that can't be used, and NOMECH for a mechanism that the Cyrus library does not have
+-- @return server: host port messages capabilities limits plan certificate (PEM text, nil where it is a file's, or there
+--   is no TLS); raises when it can't be bound, TLS for a key or certificate that can't be used, and NOMECH for a
+--   mechanism that the Cyrus library does not have
 function server.listen(plan)
 	plan = laid_over({ port = 0, protocol = "smtp", tls = "none", name = "localhost" }, argument.options(plan, PLAN, 2))
 	plan.host = plan.host or plan.family == "inet6" and "::1" or "127.0.0.1"
@@ -168,6 +169,8 @@ function server.listen(plan)
 	if plan.tls ~= "none" then
 		local context, message, code = self:context()
 		if not context then raise("TLS", message, code) end
+		-- Who asks shall be able to trust it.
+		if not plan.certfile and not plan.keyfile then self.certificate = plan.cert or (server.certificate(self.name)) end
 	end
 	self.listener = bind(plan)
 	local address = self.listener:address() or {}
