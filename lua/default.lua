@@ -93,7 +93,9 @@ end
 
 local function send_message(s, message)
 	if not s:mail(plan.from, smtptest.parameters(plan, message, s.capabilities)):is "2xx" then return end
-	for _, address in ipairs(plan.to) do s:rcpt(address) end
+	for _, address in ipairs(plan.to) do
+		if s:rcpt(address).code == 421 then return end
+	end
 	if #s.recipients > 0 then s:data(message) end
 end
 

@@ -299,7 +299,20 @@ Hello]] .. "\r\n.\r\nS: 250 ok\nC: QUIT\nS: 221 bye\n",
 		c:welcome()
 		c:reply "421 later"
 	end, status = 6, seen = { HELLO, "MAIL FROM:<a@x.test>" } },
-	{ "ends with 6 where the greeting or EHLO is refused", argv = FROM_TO, server = function(c)
+	{ "names no more recipients after a 421", argv = words(FROM_TO, { "--to=c@x.test" }), server = function(c)
+		c:welcome()
+		c:reply "250 ok"
+		c:reply "421 later"
+	end, status = 6, seen = { HELLO, "MAIL FROM:<a@x.test>", "RCPT TO:<b@x.test>" } },
+	{ "ends with 5 after an AUTH that is answered by 421", argv = words(FROM_TO, PLAIN), server = function(c)
+		c:welcome "AUTH PLAIN"
+		c:reply "421 later"
+	end, status = 5, seen = { HELLO, AUTH } },
+	{ "ends with 6 where EHLO is refused", argv = FROM_TO, server = function(c)
+		c:send "220 stub ESMTP\r\n"
+		c:reply "421 later"
+	end, status = 6, err = "failure: EHLO refused: 421 later\n", seen = { HELLO } },
+	{ "ends with 6 where the greeting is a refusal", argv = FROM_TO, server = function(c)
 		c:send "554 no mail here\r\n"
 		c:gone()
 	end, status = 6, err = "failure: greeting: 554 no mail here\n", seen = {} },
