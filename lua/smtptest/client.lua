@@ -5,6 +5,7 @@
 
 local core = require "smtptest.core.line"
 local acceptor = require "smtptest.acceptor"
+local proxy = require "smtptest.proxy"
 local task = require "smtptest.task"
 local tls = require "smtptest.tls"
 local transcript = require "smtptest.transcript"
@@ -16,9 +17,8 @@ Client.__index = Client
 
 -- Bytes a read asks for: most messages are small, and more means that memory is asked for, too.
 local CHUNK, LARGE = 16384, 65536
--- Commands or reads after which others have their turn.
-local TURN = 64
-local END = "\r\n.\r\n"
+--- Commands or reads after which others have their turn.
+client.TURN = 64
 
 --- What ends the work on a connection: raised inside the server only.
 client.ENDED = setmetatable({}, { __tostring = function() return "the connection has ended" end })
@@ -45,6 +45,7 @@ function client.new(server, transport, peer)
 	return setmetatable({
 		server = server, transport = transport, peer = peer, protocol = server.protocol,
 		pending = "", ssf = 0, errors = 0, turns = 0, timeout = server.plan.timeout or 300,
+		filter = false, unwelcome = false, finished = false,
 	}, Client)
 end
 
@@ -70,7 +71,7 @@ end
 --- Lets others have their turn, now and then: who sends without a pause is always ready, and would keep all waiting.
 function Client:breathe()
 	self.turns = self.turns + 1
-	if self.turns < TURN then return end
+	if self.turns < client.TURN then return end
 	self.turns = 0
 	task.sleep(0)
 end
@@ -98,8 +99,8 @@ end
 --- Sends what is held back.
 -- @return true | nil, message, CODE
 function Client:flush()
-	if self.pending == "" then return true end
 	local bytes = self.pending
+	if bytes == "" then return true end
 	self.pending = ""
 	return put(self, bytes)
 end
@@ -164,35 +165,28 @@ end
 
 -- ---------------------------------------------------------------- reading
 
--- What is held back goes out before we wait.
-local function before_reading(self)
-	local transport = self.transport
-	if transport.position <= #transport.buffer and transport.buffer:find("\n", transport.position, true) then
-		return true
-	end
-	return self:flush()
-end
-
 --- Reads a line, its end included.
 -- @param seconds  default: the server's time-out
 -- @return line | nil, message, CODE; TOOLONG for one over the limit, which is read away to its end
 function Client:read_line(seconds)
+	local transport = self.transport
 	local ok, message, code, text
-	if self.pending ~= "" then
-		ok, message, code = before_reading(self)
+	if self.pending ~= "" and (transport.position > #transport.buffer or not transport:has_line()) then
+		-- What is held back goes out before we wait.
+		ok, message, code = self:flush()
 		if not ok then return nil, message, code end
 	end
-	text, message, code = self.transport:line(seconds or self.timeout)
+	text, message, code = transport:line(seconds or self.timeout)
 	if text then return text end
 	if code ~= "TOOLONG" then return unread(self, message, code) end
-	local bytes = self.transport:pending()
+	local bytes = transport:pending()
 	while not bytes:find("\n", 1, true) do
 		local why, symbol
 		self:breathe()
-		bytes, why, symbol = self.transport:read(CHUNK, seconds or self.timeout)
+		bytes, why, symbol = transport:read(CHUNK, seconds or self.timeout)
 		if not bytes then return unread(self, why, symbol) end
 	end
-	self.transport:unread(bytes:match("\n(.*)$"))
+	transport:unread(bytes:match("\n(.*)$"))
 	return nil, message, code
 end
 
@@ -229,10 +223,10 @@ function Client:read_raw(limit)
 	local ok, message, code
 	local parts, size = {}, 0
 	local room = limit + limit // 3 + 3     -- a line with a dot before it has three bytes
-	local tail = "\r\n"             -- the end of what came before: a message may be nothing but its end
 	local ask = CHUNK
+	local seen                      -- how much of the end came last
 	while true do
-		local bytes
+		local bytes, last
 		self:breathe()
 		-- Also for who has sent the beginning of the message with DATA, and waits for the 354.
 		if self.pending ~= "" and transport.position > #transport.buffer then
@@ -242,22 +236,17 @@ function Client:read_raw(limit)
 		bytes, message, code = transport:read(ask, self.timeout * 2)
 		if not bytes then return unread(self, message, code) end
 		if #bytes == ask then ask = LARGE end
-		local window = tail .. bytes
-		local at = window:find(END, 1, true)
-		if at then
-			local rest = window:sub(at + #END)
-			if rest ~= "" then
-				transport:unread(rest)
-				bytes = bytes:sub(1, -#rest - 1)
-			end
+		last, seen = core.eod(bytes, seen)
+		if last and last < #bytes then
+			transport:unread(bytes:sub(last + 1))
+			bytes = bytes:sub(1, last)
 		end
 		size = size + #bytes
 		if size > room then parts = {} else client.add(parts, bytes) end
-		if at then
+		if last then
 			if size <= limit + 3 or size <= room and #client.unstuffed(table.concat(parts)) <= limit then return parts end
 			return nil, ("a message of more than %d bytes"):format(limit), "TOOLONG"
 		end
-		tail = window:sub(-4)
 	end
 end
 
@@ -277,6 +266,26 @@ function Client:read_bytes(size, keep)
 		if keep then client.add(parts, bytes) end
 	end
 	return parts
+end
+
+--- Reads the PROXY header that must come first: `proxy` is what it says, `peer` who the client says it speaks for.
+-- @return true | nil, message, CODE
+function Client:read_proxy()
+	local transport = self.transport
+	local bytes, deadline = "", task.now() + math.min(self.timeout, 60)
+	while true do
+		local header, rest, code = proxy.parse(bytes)
+		if header then
+			transport:unread(rest)
+			self.proxy, self.peer = header, header.source or self.peer
+			return true
+		elseif code then
+			return nil, rest, code
+		end
+		local more, message, symbol = transport:read(4096, math.max(0, deadline - task.now()))
+		if not more then return nil, message, symbol end
+		bytes = bytes .. more
+	end
 end
 
 --- The message without its end and the dots that were put before lines.
