@@ -9,11 +9,15 @@ local proxy = require "smtptest.proxy"
 local task = require "smtptest.task"
 local tls = require "smtptest.tls"
 local transcript = require "smtptest.transcript"
+local transports = require "smtptest.transport"
 
 local client = {}
 
 local Client = { __name = "smtptest.client" }
 Client.__index = Client
+client.methods = Client         -- as wire.methods
+
+local get_line, read, write = transports.methods.line, transports.methods.read, transports.methods.write
 
 -- Bytes a read asks for: most messages are small, and more means that memory is asked for, too.
 local CHUNK, LARGE = 16384, 65536
@@ -83,7 +87,7 @@ local function put(self, bytes)
 	if self.filter then
 		ok, message, code = self.filter(bytes)
 	else
-		ok, message, code = self.transport:write(bytes, self.timeout)
+		ok, message, code = write(self.transport, bytes, self.timeout)
 	end
 	if ok then return true end
 	return failed(self, message, code)
@@ -98,12 +102,14 @@ end
 
 --- Sends what is held back.
 -- @return true | nil, message, CODE
-function Client:flush()
+local function flush(self)
 	local bytes = self.pending
 	if bytes == "" then return true end
 	self.pending = ""
 	return put(self, bytes)
 end
+
+Client.flush = flush
 
 -- "250 ": what a reply begins with, made once.
 local heads = setmetatable({}, { __index = function(self, code)
@@ -158,7 +164,7 @@ end
 --- Sends exact bytes, at once.
 -- @return true | nil, message, CODE
 function Client:send(bytes)
-	local ok, message, code = self:flush()
+	local ok, message, code = flush(self)
 	if not ok then return nil, message, code end
 	return put(self, bytes)
 end
@@ -173,10 +179,10 @@ function Client:read_line(seconds)
 	local ok, message, code, text
 	if self.pending ~= "" and (transport.position > #transport.buffer or not transport:has_line()) then
 		-- What is held back goes out before we wait.
-		ok, message, code = self:flush()
+		ok, message, code = flush(self)
 		if not ok then return nil, message, code end
 	end
-	text, message, code = transport:line(seconds or self.timeout)
+	text, message, code = get_line(transport, seconds or self.timeout)
 	if text then return text end
 	if code ~= "TOOLONG" then return unread(self, message, code) end
 	local bytes = transport:pending()
@@ -230,10 +236,10 @@ function Client:read_raw(limit)
 		self:breathe()
 		-- Also for who has sent the beginning of the message with DATA, and waits for the 354.
 		if self.pending ~= "" and transport.position > #transport.buffer then
-			ok, message, code = self:flush()
+			ok, message, code = flush(self)
 			if not ok then return nil, message, code end
 		end
-		bytes, message, code = transport:read(ask, self.timeout * 2)
+		bytes, message, code = read(transport, ask, self.timeout * 2)
 		if not bytes then return unread(self, message, code) end
 		if #bytes == ask then ask = LARGE end
 		last, seen = core.eod(bytes, seen)
@@ -254,7 +260,7 @@ end
 -- @param keep  false: they are dropped
 -- @return list of strings | nil, message, CODE
 function Client:read_bytes(size, keep)
-	local ok, message, code = self:flush()
+	local ok, message, code = flush(self)
 	if not ok then return nil, message, code end
 	local parts = {}
 	while size > 0 do
@@ -309,7 +315,7 @@ end
 -- @param fields  certfile keyfile keypass cafile … over the server's
 -- @return tls, as Session.tls | nil, message, CODE
 function Client:starttls(fields)
-	local ok, message, code = self:flush()
+	local ok, message, code = flush(self)
 	if not ok then return nil, message, code end
 	local context
 	context, message, code = self.server:context(fields)
@@ -356,7 +362,7 @@ function Client:auth(argument)
 	local ok, message, code = acceptor.accept(self, argument)
 	self.last = nil         -- it is answered
 	if not self.ended then
-		local sent, why, symbol = self:flush()
+		local sent, why, symbol = flush(self)
 		if not sent then return nil, why, symbol end
 	end
 	if self.layer then self:secure() end

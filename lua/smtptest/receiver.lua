@@ -12,6 +12,7 @@ local task = require "smtptest.task"
 local receiver = {}
 
 local command = core.command
+local say, read_line, read_raw = clients.methods.say, clients.methods.read_line, clients.methods.read_raw
 
 local verbs = {}
 
@@ -200,7 +201,7 @@ function verbs.MAIL(client, argument)
 	local code = client.server.on.mail and handled(client, "mail", from.address, from.params)
 	if code and not accepted(code) then return end
 	client.from, client.to, client.chunks, client.size = from, {}, nil, 0
-	if not code then client:say(SENDER_OK) end
+	if not code then say(client, SENDER_OK) end
 end
 
 function verbs.RCPT(client, argument)
@@ -213,7 +214,7 @@ function verbs.RCPT(client, argument)
 	local code = client.server.on.rcpt and handled(client, "rcpt", to.address, to.params)
 	if code and not accepted(code) then return end
 	list[#list + 1] = to
-	if not code then client:say(RECIPIENT_OK) end
+	if not code then say(client, RECIPIENT_OK) end
 end
 
 -- ---------------------------------------------------------------- the message
@@ -266,7 +267,7 @@ end
 -- Answers the end of a message: with what the handler gave; `why` it can't be kept.
 local function conclude(client, code, text, why)
 	if not code and not why then
-		client:say(ACCEPTED)
+		say(client, ACCEPTED)
 	elseif why and accepted(code) then
 		client:answer(452, "4.3.1 cannot store the message: " .. why)
 	elseif code ~= true then
@@ -321,8 +322,8 @@ function verbs.DATA(client, argument)
 	end
 	local code = client.server.on.begin and handled(client, "begin")
 	if code and code ~= 354 then return end
-	if not code then client:say(GO_AHEAD) end
-	local parts, message, symbol = client:read_raw(client.server.limits.message)
+	if not code then say(client, GO_AHEAD) end
+	local parts, message, symbol = read_raw(client, client.server.limits.message)
 	if parts then return deliver(client, parts) end
 	if symbol ~= "TOOLONG" then return receiver.lost(client, message, symbol) end
 	refuse_message(client, 552, TOO_LARGE)
@@ -473,7 +474,7 @@ function receiver.serve(client)
 	while not client.finished do
 		turns = turns + 1
 		if turns % clients.TURN == 0 then task.sleep(0) end
-		local line, message, symbol = client:read_line()
+		local line, message, symbol = read_line(client)
 		if line then
 			execute(client, line)
 		elseif symbol == "TOOLONG" then

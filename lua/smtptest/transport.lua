@@ -11,10 +11,11 @@ local wire = require "smtptest.wire"
 
 local transport = {}
 
-local Transport = {}
+local Transport = { __name = "smtptest.transport" }
 Transport.__index = Transport
-Transport.__name = "smtptest.transport"
+transport.methods = Transport           -- as wire.methods
 
+local read, try_write = wire.methods.read, wire.methods.try_write
 local now, huge, running, find = task.now, math.huge, coroutine.running, string.find
 
 local CHUNK = 16384         -- bytes a read asks for
@@ -188,7 +189,7 @@ end
 function Transport:write(bytes, timeout, options)
 	if not (self.layers[1] or self.writer or self.queue[1] or self.listeners[1] or self.closed) then
 		-- In clear, with nobody listening or before us: what the kernel takes at once needs no more than this.
-		local count = self.wire:try_write(bytes)
+		local count = try_write(self.wire, bytes)
 		if self.observer and count > 0 then self.observer:sent(count == #bytes and bytes or bytes:sub(1, count)) end
 		if count == #bytes then return true end
 		bytes = bytes:sub(count + 1)
@@ -217,7 +218,7 @@ end
 
 local function read_level(self, level, max, deadline)
 	if level == 0 then
-		local bytes, message, code = self.wire:read(max, deadline)
+		local bytes, message, code = read(self.wire, max, deadline)
 		if bytes and #self.layers > 0 then below(self, "receive", bytes) end
 		return bytes, message, code
 	end
@@ -248,7 +249,7 @@ local function more(self, max, deadline)
 	if self.layers[1] then
 		bytes, message, code = read_level(self, #self.layers, max, deadline)
 	else
-		bytes, message, code = self.wire:read(max, deadline)
+		bytes, message, code = read(self.wire, max, deadline)
 	end
 	if bytes then
 		if self.observer or self.listeners[1] then received(self, bytes) end
@@ -295,8 +296,7 @@ end
 -- @return line | nil, message, code; TOOLONG beyond maxline. What was read stays unread.
 function Transport:line(timeout)
 	if self.parts[1] then settle(self) end
-	local buffer, position = self.buffer, self.position
-	local size = 0
+	local buffer, position, size = self.buffer, self.position, 0
 	if position <= #buffer then
 		local lf = find(buffer, "\n", position, true)
 		size = (lf or #buffer) - position + 1
