@@ -305,6 +305,16 @@ describe("what the server refuses", function()
 		end)
 	end)
 
+	it("AUTH with more than a blank before the mechanism (RFC 4954 section 4)", function()
+		session_with({ sasl = { users = { alice = "secret" } } }, function(s)
+			for _, command in ipairs { "AUTH", "AUTH ", "AUTH  PLAIN", "AUTH \tPLAIN" } do
+				local answer = s:command(command):expect(501)
+				assert.equal("5.5.4 AUTH wants one blank and a mechanism (RFC 4954 section 4)", answer.text)
+			end
+			s:auth { mechanism = "PLAIN", authname = "alice", password = "secret" }
+		end)
+	end)
+
 	it("what cancels AUTH, whose lines may be longer than others", function()
 		session_with({ limits = { line = 1000 }, sasl = { users = { alice = "secret" } } }, function(s)
 			s:command("AUTH LOGIN"):expect(334)
@@ -549,6 +559,29 @@ describe("limits", function()
 			local third <close> = connect()
 			assert.equal(220, third.greeting.code)
 		end)
+	end)
+
+	it("of time: a message that comes a byte now and then is not waited for for ever", function()
+		for _, command in ipairs { "DATA", "BDAT 100000 LAST" } do
+			with({ timeout = 0.1 }, function(self, connect)
+				local s <close> = connect()
+				s:hello()
+				s:mail("a@client.test"):expect(250)
+				s:rcpt("b@server.test"):expect(250)
+				s:send(command .. "\r\n")
+				if command == "DATA" then s:reply():expect(354) end
+				local till = task.now() + LIMIT
+				local answer
+				repeat
+					pcall(s.send, s, "x")
+					task.sleep(0.02)
+					local ok, reply = pcall(s.reply, s, 0)
+					answer = ok and reply
+				until answer or task.now() > till
+				assert.equal(421, answer.code)
+				assert.equal(0, #self.messages)
+			end)
+		end
 	end)
 
 	it("of time: a client that says nothing is sent away", function()
@@ -858,5 +891,29 @@ describe("many clients", function()
 			for _, one in ipairs(tasks) do one:join(60) end
 			assert.equal(300, #self.messages)
 		end)
+	end)
+end)
+
+describe("HELP", function()
+	local function verbs(plan)
+		local list
+		with(plan, function(_, connect)
+			local s <close> = connect { protocol = plan.protocol }
+			list = " " .. s:command("HELP"):expect(214).lines[2] .. " "
+		end)
+		return list
+	end
+
+	it("names the verbs that are of use", function()
+		local list = verbs {}
+		for word in ("BDAT DATA EHLO HELO MAIL QUIT RCPT"):gmatch "%S+" do assert.truthy(list:find(" " .. word .. " ", 1, true)) end
+		for word in ("AUTH LHLO STARTTLS"):gmatch "%S+" do assert.is_nil(list:find(word, 1, true)) end
+	end)
+
+	it("names those that are offered", function()
+		local list = verbs { protocol = "lmtp", tls = "starttls", sasl = { users = { a = "b" } },
+			capabilities = { CHUNKING = false } }
+		for word in ("AUTH LHLO STARTTLS"):gmatch "%S+" do assert.truthy(list:find(word, 1, true)) end
+		for word in ("BDAT EHLO HELO"):gmatch "%S+" do assert.is_nil(list:find(word, 1, true)) end
 	end)
 end)

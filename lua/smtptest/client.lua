@@ -17,6 +17,7 @@ local Client = { __name = "smtptest.client" }
 Client.__index = Client
 client.methods = Client         -- as wire.methods
 
+local now = task.now
 local get_line, read, write = transports.methods.line, transports.methods.read, transports.methods.write
 
 -- Bytes a read asks for: most messages are small, and more means that memory is asked for, too.
@@ -219,8 +220,19 @@ function client.add(parts, bytes)
 	parts[#parts + 1] = bytes
 end
 
+-- Bytes a second. Who sends a message byte by byte, each in time, would hold the connection for ever: a message has
+-- twice the time-out in all, and a second more for each so many bytes of it that have come.
+local SLOWEST = 1000
+
+-- Seconds that may pass until the next bytes of a message come, of which `size` have come since `began`.
+local function patience(self, began, size)
+	local seconds = 2 * self.timeout
+	if size == 0 then return seconds end
+	return math.max(0, math.min(seconds, began + seconds + size / SLOWEST - now()))
+end
+
 --- Reads a message up to and with its end, CR LF "." CR LF and nothing else (RFC 5321 section 4.1.1.4), in memory
--- bounded by `limit`.
+-- bounded by `limit`. TIMEOUT for one that comes more slowly than 1000 bytes a second, once twice the time-out is over.
 -- @param limit  bytes, without dots before lines and without the end (RFC 1870 section 5); of a longer message nothing
 --   is kept
 -- @return list of strings: the bytes as they came; or nil, message, CODE; TOOLONG when the end was found, but too late
@@ -231,6 +243,7 @@ function Client:read_raw(limit)
 	local room = limit + limit // 3 + 3     -- a line with a dot before it has three bytes
 	local ask = CHUNK
 	local seen                      -- how much of the end came last
+	local began = now()
 	while true do
 		local bytes, last
 		self:breathe()
@@ -239,7 +252,7 @@ function Client:read_raw(limit)
 			ok, message, code = flush(self)
 			if not ok then return nil, message, code end
 		end
-		bytes, message, code = read(transport, ask, self.timeout * 2)
+		bytes, message, code = read(transport, ask, patience(self, began, size))
 		if not bytes then return unread(self, message, code) end
 		if #bytes == ask then ask = LARGE end
 		last, seen = core.eod(bytes, seen)
@@ -256,19 +269,19 @@ function Client:read_raw(limit)
 	end
 end
 
---- Reads exactly so many bytes (BDAT, RFC 3030 section 2).
+--- Reads exactly so many bytes (BDAT, RFC 3030 section 2), as slowly as read_raw.
 -- @param keep  false: they are dropped
 -- @return list of strings | nil, message, CODE
 function Client:read_bytes(size, keep)
 	local ok, message, code = flush(self)
 	if not ok then return nil, message, code end
-	local parts = {}
+	local parts, began, came = {}, now(), 0
 	while size > 0 do
 		local bytes
 		self:breathe()
-		bytes, message, code = self.transport:read(math.min(size, LARGE), self.timeout * 2)
+		bytes, message, code = read(self.transport, math.min(size, LARGE), patience(self, began, came))
 		if not bytes then return unread(self, message, code) end
-		size = size - #bytes
+		size, came = size - #bytes, came + #bytes
 		if keep then client.add(parts, bytes) end
 	end
 	return parts
@@ -278,7 +291,7 @@ end
 -- @return true | nil, message, CODE
 function Client:read_proxy()
 	local transport = self.transport
-	local bytes, deadline = "", task.now() + math.min(self.timeout, 60)
+	local bytes, deadline = "", now() + math.min(self.timeout, 60)
 	while true do
 		local header, rest, code = proxy.parse(bytes)
 		if header then
@@ -288,7 +301,7 @@ function Client:read_proxy()
 		elseif code then
 			return nil, rest, code
 		end
-		local more, message, symbol = transport:read(4096, math.max(0, deadline - task.now()))
+		local more, message, symbol = transport:read(4096, math.max(0, deadline - now()))
 		if not more then return nil, message, symbol end
 		bytes = bytes .. more
 	end

@@ -21,6 +21,7 @@ local SENDER_OK = clients.wire(250, "2.1.0 sender ok")
 local RECIPIENT_OK = clients.wire(250, "2.1.5 recipient ok")
 local GO_AHEAD = clients.wire(354, "end the message with a dot on a line by itself")
 local ACCEPTED = clients.wire(250, "2.0.0 message accepted")
+local TOO_LARGE = "5.3.4 message size exceeds the limit"
 
 local function refuse(client, code, text)
 	client:answer(code, text)
@@ -117,7 +118,7 @@ local PARAMS = {
 		SIZE = { "SIZE", function(value, client)
 			local size = value ~= true and value:match("^%d+$") and #value <= 20 and tonumber(value)
 			if not size then return 501, "5.5.4 SIZE is a number (RFC 1870 section 4)" end
-			if size > client.server.limits.message then return 552, "5.3.4 message size exceeds the limit" end
+			if size > client.server.limits.message then return 552, TOO_LARGE end
 		end },
 		BODY = { "8BITMIME", function(value, client)
 			value = value ~= true and value:upper()
@@ -309,8 +310,6 @@ local function refuse_message(client, code, text)
 	for _ = 1, n do client:answer(code, text) end
 end
 
-local TOO_LARGE = "5.3.4 message size exceeds the limit"
-
 function verbs.DATA(client, argument)
 	if argument ~= "" then return refuse(client, 501, "5.5.4 DATA has no argument") end
 	if not client.from then return refuse(client, 503, "5.5.1 MAIL first") end
@@ -414,9 +413,19 @@ function verbs.EXPN(client)
 	client:answer(502, "5.5.1 no lists here")
 end
 
+-- Whether a verb is of no use to this client now.
+local function useless(client, verb)
+	local plan, lmtp = client.server.plan, client.protocol == "lmtp"
+	return verb == "AUTH" and not plan.sasl or verb == "BDAT" and not client.server.capabilities.CHUNKING
+		or verb == "STARTTLS" and (plan.tls ~= "starttls" or client.tls)
+		or verb == "LHLO" and not lmtp or (verb == "EHLO" or verb == "HELO") and lmtp
+end
+
 function verbs.HELP(client)
 	local names = {}
-	for name in pairs(verbs) do names[#names + 1] = name end
+	for name in pairs(verbs) do
+		if not useless(client, name) then names[#names + 1] = name end
+	end
 	table.sort(names)
 	client:answer(214, "2.0.0 smtptest, a server for tests\n" .. table.concat(names, " "))
 end

@@ -145,8 +145,9 @@ end
 --   certificates are good; without it any is), verify (true: insist on one), min_version max_version ciphers
 --   ciphersuites groups alpn keylog; sasl {users= {name = password}, mechanisms= (list, or text with blanks),
 --   realm= options= minssf= maxssf=}; capabilities (a list of EHLO lines replaces ours, a map {SIZE = {"1000"}, DSN
---   = false} changes them); on (handlers); proxy (true: a PROXY header must come first); timeout (seconds, 300);
---   limits (as server.limits); keep (false: `messages` stays empty)
+--   = false} changes them); on (handlers); proxy (true: a PROXY header must come first); timeout (seconds for
+--   a command, 300; a message has twice that, and a second for each 1000 bytes); limits (as server.limits); keep
+--   (false: `messages` stays empty)
 -- @return server: host port messages capabilities limits plan; raises when it can't be bound, TLS for a key or
 --   certificate that can't be used, and NOMECH for a mechanism that the Cyrus library does not have
 function server.listen(plan)
