@@ -252,6 +252,35 @@ line_unstuff(lua_State *L)
 	return 1;
 }
 
+/* line.eod(bytes[, seen=2]) → last, seen: the position of the last byte of the
+ * end of a message, CR LF "." CR LF and nothing else (RFC 5321 section
+ * 4.1.1.4), or nil. `seen` carries from chunk to chunk how much of it ends the
+ * bytes; a message may be nothing but its end: 2 begins it. */
+static int
+line_eod(lua_State *L)
+{
+	static const char eod[] = "\r\n.\r\n";
+	size_t length;
+	const char *bytes = luaL_checklstring(L, 1, &length);
+	lua_Integer seen = luaL_optinteger(L, 2, 2);
+	const char *at = bytes, *end = bytes + length;
+
+	luaL_argcheck(L, seen >= 0 && seen < 5, 2, "out of range");
+	while (at < end && seen < 5) {
+		if (seen == 0 &&
+		    (at = memchr(at, '\r', (size_t)(end - at))) == NULL)
+			break;
+		seen = *at == eod[seen] ? seen + 1 : *at == '\r';
+		at++;
+	}
+	if (seen == 5)
+		lua_pushinteger(L, at - bytes);
+	else
+		lua_pushnil(L);
+	lua_pushinteger(L, seen % 5);
+	return 2;
+}
+
 /* The length of the UTF-8 sequence at s (RFC 3629) and its character, or 0
  * where there is none: stray, overlong, surrogate, cut off. */
 static size_t
@@ -415,6 +444,7 @@ static const luaL_Reg functions[] = {
 	{"crlf", line_crlf},
 	{"stuff", line_stuff},
 	{"unstuff", line_unstuff},
+	{"eod", line_eod},
 	{"escape", line_escape},
 	{"visible", line_visible},
 	{NULL, NULL},

@@ -56,7 +56,7 @@ describe("interact", function()
 				c:rest()
 			end, function(s)
 				assert.equal(wanted, s:interact { input = run.file("lines", text), quit = false, output = function() end })
-				assert.is_nil(s.transport.closed)
+				assert.is_false(s.transport.closed)
 			end)
 		end
 	end)

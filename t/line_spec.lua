@@ -266,3 +266,56 @@ describe("line.visible", function()
 		end
 	end)
 end)
+
+describe("line.eod", function()
+	local cases = {
+		{ ".\r\n", 3 },
+		{ "\r\n.\r\n", 5 },
+		{ "a\r\n.\r\nQUIT\r\n", 6 },
+		{ "a\r\n..\r\n.\r\n", 10 },
+		{ "a\r\n\r\n.\r\n", 8 },
+		{ "a\r\r\n.\r\n", 7 },
+		{ "a\r\n.\r\r\n.\r\n", 10 },
+		{ ".\r.\r\n.\r\n", 8 },
+		{ "a.\r\n" },
+		{ "a\n.\r\n" },
+		{ "a\r\n.\n" },
+		{ "a\r.\r\n" },
+		{ "a\n.\n" },
+		{ "..\r\n" },
+		{ "\0\r\n\0.\r\n" },
+		{ "" },
+	}
+
+	it("finds the end of a message, wherever it is cut", function()
+		for i, case in ipairs(cases) do
+			local bytes, want = case[1], case[2]
+			assert.equal(want, (line.eod(bytes)), i)
+			for cut = 0, #bytes do
+				local last, seen = line.eod(bytes:sub(1, cut))
+				if not last then
+					last = line.eod(bytes:sub(cut + 1), seen)
+					last = last and last + cut
+				end
+				assert.equal(want, last, i)
+			end
+			local seen, last
+			for at = 1, #bytes do
+				local found
+				found, seen = line.eod(bytes:sub(at, at), seen)
+				last = last or found and at
+			end
+			assert.equal(want, last, i)
+		end
+	end)
+
+	it("begins anew behind it", function()
+		assert.same({ 3, 0 }, { line.eod ".\r\n" })
+		assert.is_nil((line.eod("\r\n", 0)))
+	end)
+
+	it("raises for what it never gave", function()
+		assert.is_false(pcall(line.eod, "", -1))
+		assert.is_false(pcall(line.eod, "", 5))
+	end)
+end)

@@ -194,6 +194,9 @@ describe("a message", function()
 			assert.equal(550, replies[2].code)
 			assert.equal(1, #self.messages)
 			assert.equal("LMTP", self.messages[1].with)
+			-- It is not for whom the handler has refused.
+			assert.equal(1, #self.messages[1].to)
+			assert.equal("yes@server.test", self.messages[1].to[1].address)
 			s:command("EHLO x"):expect(500)
 		end)
 	end)
@@ -299,6 +302,16 @@ describe("what the server refuses", function()
 			end
 			s:auth(auth):expect(235)
 			s:command("AUTH PLAIN"):expect(503)
+		end)
+	end)
+
+	it("AUTH with more than a blank before the mechanism (RFC 4954 section 4)", function()
+		session_with({ sasl = { users = { alice = "secret" } } }, function(s)
+			for _, command in ipairs { "AUTH", "AUTH ", "AUTH  PLAIN", "AUTH \tPLAIN" } do
+				local answer = s:command(command):expect(501)
+				assert.equal("5.5.4 AUTH wants one blank and a mechanism (RFC 4954 section 4)", answer.text)
+			end
+			s:auth { mechanism = "PLAIN", authname = "alice", password = "secret" }
 		end)
 	end)
 
@@ -548,11 +561,51 @@ describe("limits", function()
 		end)
 	end)
 
+	it("of time: a message that comes a byte now and then is not waited for for ever", function()
+		for _, command in ipairs { "DATA", "BDAT 100000 LAST" } do
+			with({ timeout = 0.1 }, function(self, connect)
+				local s <close> = connect()
+				s:hello()
+				s:mail("a@client.test"):expect(250)
+				s:rcpt("b@server.test"):expect(250)
+				s:send(command .. "\r\n")
+				if command == "DATA" then s:reply():expect(354) end
+				local till = task.now() + LIMIT
+				local answer
+				repeat
+					pcall(s.send, s, "x")
+					task.sleep(0.02)
+					local ok, reply = pcall(s.reply, s, 0)
+					answer = ok and reply
+				until answer or task.now() > till
+				assert.equal(421, answer.code)
+				assert.equal(0, #self.messages)
+			end)
+		end
+	end)
+
 	it("of time: a client that says nothing is sent away", function()
 		with({ timeout = 0.05 }, function(_, connect)
 			local s <close> = connect()
 			assert.equal(421, s:reply(LIMIT).code)
 			assert.equal("EOF", s:drain(1, 5).closed)
+		end)
+	end)
+end)
+
+describe("a listener of the server", function()
+	it("may take itself away while it is told", function()
+		with({}, function(self, connect)
+			local told, remove = {}, nil
+			remove = self:on_event(function(event)
+				told[#told + 1] = "once " .. event.event
+				remove()
+			end)
+			self:on_event(function(event) told[#told + 1] = event.event end)
+			local s <close> = connect()
+			s:hello()
+			send(s, "x\r\n"):expect(250)
+			assert.same({ "once connect", "connect", "message" }, told)
 		end)
 	end)
 end)
@@ -856,5 +909,29 @@ describe("many clients", function()
 			for _, one in ipairs(tasks) do one:join(60) end
 			assert.equal(300, #self.messages)
 		end)
+	end)
+end)
+
+describe("HELP", function()
+	local function verbs(plan)
+		local list
+		with(plan, function(_, connect)
+			local s <close> = connect { protocol = plan.protocol }
+			list = " " .. s:command("HELP"):expect(214).lines[2] .. " "
+		end)
+		return list
+	end
+
+	it("names the verbs that are of use", function()
+		local list = verbs {}
+		for word in ("BDAT DATA EHLO HELO MAIL QUIT RCPT"):gmatch "%S+" do assert.truthy(list:find(" " .. word .. " ", 1, true)) end
+		for word in ("AUTH LHLO STARTTLS"):gmatch "%S+" do assert.is_nil(list:find(word, 1, true)) end
+	end)
+
+	it("names those that are offered", function()
+		local list = verbs { protocol = "lmtp", tls = "starttls", sasl = { users = { a = "b" } },
+			capabilities = { CHUNKING = false } }
+		for word in ("AUTH LHLO STARTTLS"):gmatch "%S+" do assert.truthy(list:find(word, 1, true)) end
+		for word in ("BDAT EHLO HELO"):gmatch "%S+" do assert.is_nil(list:find(word, 1, true)) end
 	end)
 end)

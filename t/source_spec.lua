@@ -70,7 +70,7 @@ describe("a source", function()
 		b.reader, b.rdeadline, b.wdeadline = { turn = 0, name = "r" }, 8, 1
 		source.expire(5)
 		assert.same({ { "late", "TIMEOUT" } }, told(schedule))
-		assert.is_nil(a.reader)
+		assert.is_false(a.reader)
 		assert.equal(8, source.earliest)
 		source.expire(9)
 		assert.equal(math.huge, source.earliest)

@@ -198,6 +198,27 @@ describe("reading", function()
 		b:close()
 	end)
 
+	it("asks the kernel only when the loop has told of something, and once more at the end of its time", function()
+		local a, b = wire.pair()
+		local reads, sock = 0, a.sock
+		a.sock = { read = function(_, max)
+			reads = reads + 1
+			return sock:read(max)
+		end }
+		for i = 1, 3 do
+			local t = task.spawn(function() return a:read(10, soon()) end)
+			task.sleep(0.002)
+			b:write("x", soon())
+			assert.equal("x", t:join())
+			assert.equal(i, reads)
+		end
+		fails("TIMEOUT", a:read(10, at_once()))
+		assert.equal(4, reads)
+		a.sock = sock
+		a:close()
+		b:close()
+	end)
+
 	it("ends with EOF after all data", function()
 		local a, b = tcp()
 		b:write("last words", soon())

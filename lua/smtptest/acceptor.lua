@@ -153,7 +153,7 @@ end
 -- @return true | nil, message, CODE
 function acceptor.accept(client, argument)
 	local name, rest = argument:match("^(%S+)%s*(.-)%s*$")
-	if not name then return refuse(client, 501, "5.5.4 AUTH wants a mechanism") end
+	if not name then return refuse(client, 501, "5.5.4 AUTH wants one blank and a mechanism (RFC 4954 section 4)") end
 	name = name:upper()
 	local offered = false
 	for _, mechanism in ipairs(acceptor.mechanisms(client)) do offered = offered or mechanism == name end

@@ -5,20 +5,25 @@
 
 local core = require "smtptest.core.line"
 local acceptor = require "smtptest.acceptor"
+local proxy = require "smtptest.proxy"
 local task = require "smtptest.task"
 local tls = require "smtptest.tls"
 local transcript = require "smtptest.transcript"
+local transports = require "smtptest.transport"
 
 local client = {}
 
 local Client = { __name = "smtptest.client" }
 Client.__index = Client
+client.methods = Client         -- as wire.methods
+
+local now = task.now
+local get_line, read, write = transports.methods.line, transports.methods.read, transports.methods.write
 
 -- Bytes a read asks for: most messages are small, and more means that memory is asked for, too.
 local CHUNK, LARGE = 16384, 65536
--- Commands or reads after which others have their turn.
-local TURN = 64
-local END = "\r\n.\r\n"
+--- Commands or reads after which others have their turn.
+client.TURN = 64
 
 --- What ends the work on a connection: raised inside the server only.
 client.ENDED = setmetatable({}, { __tostring = function() return "the connection has ended" end })
@@ -45,6 +50,7 @@ function client.new(server, transport, peer)
 	return setmetatable({
 		server = server, transport = transport, peer = peer, protocol = server.protocol,
 		pending = "", ssf = 0, errors = 0, turns = 0, timeout = server.plan.timeout or 300,
+		filter = false, unwelcome = false, finished = false,
 	}, Client)
 end
 
@@ -70,7 +76,7 @@ end
 --- Lets others have their turn, now and then: who sends without a pause is always ready, and would keep all waiting.
 function Client:breathe()
 	self.turns = self.turns + 1
-	if self.turns < TURN then return end
+	if self.turns < client.TURN then return end
 	self.turns = 0
 	task.sleep(0)
 end
@@ -82,7 +88,7 @@ local function put(self, bytes)
 	if self.filter then
 		ok, message, code = self.filter(bytes)
 	else
-		ok, message, code = self.transport:write(bytes, self.timeout)
+		ok, message, code = write(self.transport, bytes, self.timeout)
 	end
 	if ok then return true end
 	return failed(self, message, code)
@@ -97,12 +103,14 @@ end
 
 --- Sends what is held back.
 -- @return true | nil, message, CODE
-function Client:flush()
-	if self.pending == "" then return true end
+local function flush(self)
 	local bytes = self.pending
+	if bytes == "" then return true end
 	self.pending = ""
 	return put(self, bytes)
 end
+
+Client.flush = flush
 
 -- "250 ": what a reply begins with, made once.
 local heads = setmetatable({}, { __index = function(self, code)
@@ -157,42 +165,35 @@ end
 --- Sends exact bytes, at once.
 -- @return true | nil, message, CODE
 function Client:send(bytes)
-	local ok, message, code = self:flush()
+	local ok, message, code = flush(self)
 	if not ok then return nil, message, code end
 	return put(self, bytes)
 end
 
 -- ---------------------------------------------------------------- reading
 
--- What is held back goes out before we wait.
-local function before_reading(self)
-	local transport = self.transport
-	if transport.position <= #transport.buffer and transport.buffer:find("\n", transport.position, true) then
-		return true
-	end
-	return self:flush()
-end
-
 --- Reads a line, its end included.
 -- @param seconds  default: the server's time-out
 -- @return line | nil, message, CODE; TOOLONG for one over the limit, which is read away to its end
 function Client:read_line(seconds)
+	local transport = self.transport
 	local ok, message, code, text
-	if self.pending ~= "" then
-		ok, message, code = before_reading(self)
+	if self.pending ~= "" and (transport.position > #transport.buffer or not transport:has_line()) then
+		-- What is held back goes out before we wait.
+		ok, message, code = flush(self)
 		if not ok then return nil, message, code end
 	end
-	text, message, code = self.transport:line(seconds or self.timeout)
+	text, message, code = get_line(transport, seconds or self.timeout)
 	if text then return text end
 	if code ~= "TOOLONG" then return unread(self, message, code) end
-	local bytes = self.transport:pending()
+	local bytes = transport:pending()
 	while not bytes:find("\n", 1, true) do
 		local why, symbol
 		self:breathe()
-		bytes, why, symbol = self.transport:read(CHUNK, seconds or self.timeout)
+		bytes, why, symbol = transport:read(CHUNK, seconds or self.timeout)
 		if not bytes then return unread(self, why, symbol) end
 	end
-	self.transport:unread(bytes:match("\n(.*)$"))
+	transport:unread(bytes:match("\n(.*)$"))
 	return nil, message, code
 end
 
@@ -219,8 +220,19 @@ function client.add(parts, bytes)
 	parts[#parts + 1] = bytes
 end
 
+-- Bytes a second. Who sends a message byte by byte, each in time, would hold the connection for ever: a message has
+-- twice the time-out in all, and a second more for each so many bytes of it that have come.
+local SLOWEST = 1000
+
+-- Seconds that may pass until the next bytes of a message come, of which `size` have come since `began`.
+local function patience(self, began, size)
+	local seconds = 2 * self.timeout
+	if size == 0 then return seconds end
+	return math.max(0, math.min(seconds, began + seconds + size / SLOWEST - now()))
+end
+
 --- Reads a message up to and with its end, CR LF "." CR LF and nothing else (RFC 5321 section 4.1.1.4), in memory
--- bounded by `limit`.
+-- bounded by `limit`. TIMEOUT for one that comes more slowly than 1000 bytes a second, once twice the time-out is over.
 -- @param limit  bytes, without dots before lines and without the end (RFC 1870 section 5); of a longer message nothing
 --   is kept
 -- @return list of strings: the bytes as they came; or nil, message, CODE; TOOLONG when the end was found, but too late
@@ -229,54 +241,70 @@ function Client:read_raw(limit)
 	local ok, message, code
 	local parts, size = {}, 0
 	local room = limit + limit // 3 + 3     -- a line with a dot before it has three bytes
-	local tail = "\r\n"             -- the end of what came before: a message may be nothing but its end
 	local ask = CHUNK
+	local seen                      -- how much of the end came last
+	local began = now()
 	while true do
-		local bytes
+		local bytes, last
 		self:breathe()
 		-- Also for who has sent the beginning of the message with DATA, and waits for the 354.
 		if self.pending ~= "" and transport.position > #transport.buffer then
-			ok, message, code = self:flush()
+			ok, message, code = flush(self)
 			if not ok then return nil, message, code end
 		end
-		bytes, message, code = transport:read(ask, self.timeout * 2)
+		bytes, message, code = read(transport, ask, patience(self, began, size))
 		if not bytes then return unread(self, message, code) end
 		if #bytes == ask then ask = LARGE end
-		local window = tail .. bytes
-		local at = window:find(END, 1, true)
-		if at then
-			local rest = window:sub(at + #END)
-			if rest ~= "" then
-				transport:unread(rest)
-				bytes = bytes:sub(1, -#rest - 1)
-			end
+		last, seen = core.eod(bytes, seen)
+		if last and last < #bytes then
+			transport:unread(bytes:sub(last + 1))
+			bytes = bytes:sub(1, last)
 		end
 		size = size + #bytes
 		if size > room then parts = {} else client.add(parts, bytes) end
-		if at then
+		if last then
 			if size <= limit + 3 or size <= room and #client.unstuffed(table.concat(parts)) <= limit then return parts end
 			return nil, ("a message of more than %d bytes"):format(limit), "TOOLONG"
 		end
-		tail = window:sub(-4)
 	end
 end
 
---- Reads exactly so many bytes (BDAT, RFC 3030 section 2).
+--- Reads exactly so many bytes (BDAT, RFC 3030 section 2), as slowly as read_raw.
 -- @param keep  false: they are dropped
 -- @return list of strings | nil, message, CODE
 function Client:read_bytes(size, keep)
-	local ok, message, code = self:flush()
+	local ok, message, code = flush(self)
 	if not ok then return nil, message, code end
-	local parts = {}
+	local parts, began, came = {}, now(), 0
 	while size > 0 do
 		local bytes
 		self:breathe()
-		bytes, message, code = self.transport:read(math.min(size, LARGE), self.timeout * 2)
+		bytes, message, code = read(self.transport, math.min(size, LARGE), patience(self, began, came))
 		if not bytes then return unread(self, message, code) end
-		size = size - #bytes
+		size, came = size - #bytes, came + #bytes
 		if keep then client.add(parts, bytes) end
 	end
 	return parts
+end
+
+--- Reads the PROXY header that must come first: `proxy` is what it says, `peer` who the client says it speaks for.
+-- @return true | nil, message, CODE
+function Client:read_proxy()
+	local transport = self.transport
+	local bytes, deadline = "", now() + math.min(self.timeout, 60)
+	while true do
+		local header, rest, code = proxy.parse(bytes)
+		if header then
+			transport:unread(rest)
+			self.proxy, self.peer = header, header.source or self.peer
+			return true
+		elseif code then
+			return nil, rest, code
+		end
+		local more, message, symbol = transport:read(4096, math.max(0, deadline - now()))
+		if not more then return nil, message, symbol end
+		bytes = bytes .. more
+	end
 end
 
 --- The message without its end and the dots that were put before lines.
@@ -300,7 +328,7 @@ end
 -- @param fields  certfile keyfile keypass cafile … over the server's
 -- @return tls, as Session.tls | nil, message, CODE
 function Client:starttls(fields)
-	local ok, message, code = self:flush()
+	local ok, message, code = flush(self)
 	if not ok then return nil, message, code end
 	local context
 	context, message, code = self.server:context(fields)
@@ -347,7 +375,7 @@ function Client:auth(argument)
 	local ok, message, code = acceptor.accept(self, argument)
 	self.last = nil         -- it is answered
 	if not self.ended then
-		local sent, why, symbol = self:flush()
+		local sent, why, symbol = flush(self)
 		if not sent then return nil, why, symbol end
 	end
 	if self.layer then self:secure() end

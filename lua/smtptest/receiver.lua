@@ -7,8 +7,12 @@ local acceptor = require "smtptest.acceptor"
 local clients = require "smtptest.client"
 local core = require "smtptest.core.line"
 local path = require "smtptest.path"
+local task = require "smtptest.task"
 
 local receiver = {}
+
+local command = core.command
+local say, read_line, read_raw = clients.methods.say, clients.methods.read_line, clients.methods.read_raw
 
 local verbs = {}
 
@@ -17,6 +21,7 @@ local SENDER_OK = clients.wire(250, "2.1.0 sender ok")
 local RECIPIENT_OK = clients.wire(250, "2.1.5 recipient ok")
 local GO_AHEAD = clients.wire(354, "end the message with a dot on a line by itself")
 local ACCEPTED = clients.wire(250, "2.0.0 message accepted")
+local TOO_LARGE = "5.3.4 message size exceeds the limit"
 
 local function refuse(client, code, text)
 	client:answer(code, text)
@@ -33,9 +38,9 @@ end
 
 -- Lets the script's handler answer.
 -- @return its code, 0 when it has answered by itself; nil when it leaves the answer to us
-local function handled(client, name, ...)
+local function handled(client, name, first, second)
 	if not client.server.on[name] then return nil end
-	local code, text = ask(client, name, ...)
+	local code, text = ask(client, name, first, second)
 	if code == true then return 0 end
 	if code then client:answer(code, text) end
 	return code
@@ -113,7 +118,7 @@ local PARAMS = {
 		SIZE = { "SIZE", function(value, client)
 			local size = value ~= true and value:match("^%d+$") and #value <= 20 and tonumber(value)
 			if not size then return 501, "5.5.4 SIZE is a number (RFC 1870 section 4)" end
-			if size > client.server.limits.message then return 552, "5.3.4 message size exceeds the limit" end
+			if size > client.server.limits.message then return 552, TOO_LARGE end
 		end },
 		BODY = { "8BITMIME", function(value, client)
 			value = value ~= true and value:upper()
@@ -174,7 +179,7 @@ end
 local function parse(client, kind, argument, utf8ok)
 	local named, code, text = path.parse(kind, argument, utf8ok)
 	if not named then return refuse(client, code, text) end
-	for name, value in pairs(named.params) do
+	for name, value in next, named.params do
 		local known = PARAMS[kind][name]
 		if not offered(client, known and known[1] or not OURS[name] and name) then
 			return refuse(client, 555, "5.5.4 unknown parameter " .. name)
@@ -194,11 +199,10 @@ function verbs.MAIL(client, argument)
 	if client.from then return refuse(client, 503, "5.5.1 a sender was given already") end
 	local from = parse(client, "mail", argument)
 	if not from then return end
-	local code = handled(client, "mail", from.address, from.params)
-	if not accepted(code) then return end
-	reset(client)
-	client.from, client.to = from, {}
-	if not code then client:say(SENDER_OK) end
+	local code = client.server.on.mail and handled(client, "mail", from.address, from.params)
+	if code and not accepted(code) then return end
+	client.from, client.to, client.chunks, client.size = from, {}, nil, 0
+	if not code then say(client, SENDER_OK) end
 end
 
 function verbs.RCPT(client, argument)
@@ -206,11 +210,12 @@ function verbs.RCPT(client, argument)
 	if client.chunks then return refuse(client, 503, "5.5.1 BDAT has begun") end
 	local to = parse(client, "rcpt", argument, client.from.params.SMTPUTF8 ~= nil)
 	if not to then return end
-	if #client.to >= client.server.limits.recipients then return refuse(client, 452, "4.5.3 too many recipients") end
-	local code = handled(client, "rcpt", to.address, to.params)
-	if not accepted(code) then return end
-	table.insert(client.to, to)
-	if not code then client:say(RECIPIENT_OK) end
+	local list = client.to
+	if #list >= client.server.limits.recipients then return refuse(client, 452, "4.5.3 too many recipients") end
+	local code = client.server.on.rcpt and handled(client, "rcpt", to.address, to.params)
+	if code and not accepted(code) then return end
+	list[#list + 1] = to
+	if not code then say(client, RECIPIENT_OK) end
 end
 
 -- ---------------------------------------------------------------- the message
@@ -238,10 +243,9 @@ end
 
 -- Bytes of the message: without its end and, as long as nobody has asked for `data`, with the dots put before lines.
 function lazy:size()
-	if rawget(self, "data") then return #self.data end
-	if rawget(self, "raw") then return #self.raw - (self.chunked and 0 or 3) end
-	local size = self.chunked and 0 or -3
-	for _, part in ipairs(self.parts) do size = size + #part end
+	local parts, size = rawget(self, "parts"), self.chunked and 0 or -3
+	if not parts then return rawget(self, "data") and #self.data or #self.raw + size end
+	for i = 1, #parts do size = size + #parts[i] end
 	return size
 end
 
@@ -261,28 +265,43 @@ local function make_message(client, parts, chunked)
 	}, Message)
 end
 
--- What answers the end of a message: one reply, or with LMTP one for each recipient (RFC 2033 section 4.2).
-local function deliver(client, parts, chunked)
-	local message = make_message(client, parts, chunked)
-	local server = client.server
-	local verdicts, keep = {}, false
-	for i, recipient in ipairs(client.protocol == "lmtp" and client.to or { false }) do
-		local code, text = ask(client, "data", message, recipient or nil)
+-- Answers the end of a message: with what the handler gave; `why` it can't be kept.
+local function conclude(client, code, text, why)
+	if not code and not why then
+		say(client, ACCEPTED)
+	elseif why and accepted(code) then
+		client:answer(452, "4.3.1 cannot store the message: " .. why)
+	elseif code ~= true then
+		client:answer(code, text)
+	end
+end
+
+-- LMTP has a reply for each recipient (RFC 2033 section 4.2); the message is for those who are not refused.
+local function deliver_to_each(client, message)
+	local verdicts, list = {}, {}
+	for i, recipient in ipairs(message.to) do
+		local code, text = ask(client, "data", message, recipient)
 		verdicts[i] = { code, text }
-		keep = keep or accepted(code)
+		if accepted(code) then list[#list + 1] = recipient end
 	end
 	reset(client)
 	local why
-	if keep then why = server:take(client, message) end
-	for _, verdict in ipairs(verdicts) do
-		if not why and not verdict[1] then
-			client:say(ACCEPTED)
-		elseif why and accepted(verdict[1]) then
-			client:answer(452, "4.3.1 cannot store the message: " .. why)
-		elseif verdict[1] ~= true then
-			client:answer(verdict[1], verdict[2])
-		end
+	if list[1] then
+		message.to = list
+		why = client.server:take(client, message)
 	end
+	for _, verdict in ipairs(verdicts) do conclude(client, verdict[1], verdict[2], why) end
+end
+
+local function deliver(client, parts, chunked)
+	local message = make_message(client, parts, chunked)
+	if client.protocol == "lmtp" then return deliver_to_each(client, message) end
+	local server = client.server
+	local code, text, why
+	if server.on.data then code, text = ask(client, "data", message) end
+	reset(client)
+	if accepted(code) then why = server:take(client, message) end
+	conclude(client, code, text, why)
 end
 
 local function refuse_message(client, code, text)
@@ -291,20 +310,19 @@ local function refuse_message(client, code, text)
 	for _ = 1, n do client:answer(code, text) end
 end
 
-local TOO_LARGE = "5.3.4 message size exceeds the limit"
-
 function verbs.DATA(client, argument)
 	if argument ~= "" then return refuse(client, 501, "5.5.4 DATA has no argument") end
 	if not client.from then return refuse(client, 503, "5.5.1 MAIL first") end
 	if client.chunks then return refuse(client, 503, "5.5.1 BDAT has begun") end
 	if #client.to == 0 then return refuse(client, 503, "5.5.1 RCPT first") end
-	if tostring(client.from.params.BODY):upper() == "BINARYMIME" then
+	local body = client.from.params.BODY
+	if body and body:upper() == "BINARYMIME" then
 		return refuse(client, 503, "5.5.1 BINARYMIME comes by BDAT (RFC 3030 section 3)")
 	end
-	local code = handled(client, "begin")
+	local code = client.server.on.begin and handled(client, "begin")
 	if code and code ~= 354 then return end
-	if not code then client:say(GO_AHEAD) end
-	local parts, message, symbol = client:read_raw(client.server.limits.message)
+	if not code then say(client, GO_AHEAD) end
+	local parts, message, symbol = read_raw(client, client.server.limits.message)
 	if parts then return deliver(client, parts) end
 	if symbol ~= "TOOLONG" then return receiver.lost(client, message, symbol) end
 	refuse_message(client, 552, TOO_LARGE)
@@ -395,9 +413,19 @@ function verbs.EXPN(client)
 	client:answer(502, "5.5.1 no lists here")
 end
 
+-- Whether a verb is of no use to this client now.
+local function useless(client, verb)
+	local plan, lmtp = client.server.plan, client.protocol == "lmtp"
+	return verb == "AUTH" and not plan.sasl or verb == "BDAT" and not client.server.capabilities.CHUNKING
+		or verb == "STARTTLS" and (plan.tls ~= "starttls" or client.tls)
+		or verb == "LHLO" and not lmtp or (verb == "EHLO" or verb == "HELO") and lmtp
+end
+
 function verbs.HELP(client)
 	local names = {}
-	for name in pairs(verbs) do names[#names + 1] = name end
+	for name in pairs(verbs) do
+		if not useless(client, name) then names[#names + 1] = name end
+	end
 	table.sort(names)
 	client:answer(214, "2.0.0 smtptest, a server for tests\n" .. table.concat(names, " "))
 end
@@ -431,7 +459,7 @@ local BAD = {
 }
 
 local function execute(client, line)
-	local verb, argument, why = core.command(line)
+	local verb, argument, why = command(line)
 	if why then return refuse(client, 500, BAD[why]) end
 	local fn = verbs[verb]
 	if client.unwelcome and not ALWAYS[verb] then return refuse(client, 503, "5.5.1 no service: QUIT") end
@@ -451,10 +479,11 @@ function receiver.serve(client)
 	else
 		client:answer(220, server.name .. (client.protocol == "lmtp" and " LMTP" or " ESMTP") .. " smtptest")
 	end
-	local limit = server.limits.errors
+	local limit, turns = server.limits.errors, 0
 	while not client.finished do
-		client:breathe()
-		local line, message, symbol = client:read_line()
+		turns = turns + 1
+		if turns % clients.TURN == 0 then task.sleep(0) end
+		local line, message, symbol = read_line(client)
 		if line then
 			execute(client, line)
 		elseif symbol == "TOOLONG" then

@@ -10,7 +10,6 @@ local failure = require "smtptest.failure"
 local poll = require "smtptest.core.poll"
 local nearest = require "smtptest.nearest"
 local plans = require "smtptest.plan"
-local proxy = require "smtptest.proxy"
 local receiver = require "smtptest.receiver"
 local task = require "smtptest.task"
 local core = require "smtptest.core.tls"
@@ -146,8 +145,9 @@ end
 --   certificates are good; without it any is), verify (true: insist on one), min_version max_version ciphers
 --   ciphersuites groups alpn keylog; sasl {users= {name = password}, mechanisms= (list, or text with blanks),
 --   realm= options= minssf= maxssf=}; capabilities (a list of EHLO lines replaces ours, a map {SIZE = {"1000"}, DSN
---   = false} changes them); on (handlers); proxy (true: a PROXY header must come first); timeout (seconds, 300);
---   limits (as server.limits); keep (false: `messages` stays empty)
+--   = false} changes them); on (handlers); proxy (true: a PROXY header must come first); timeout (seconds for
+--   a command, 300; a message has twice that, and a second for each 1000 bytes); limits (as server.limits); keep
+--   (false: `messages` stays empty)
 -- @return server: host port messages capabilities limits plan certificate (PEM text, nil where it is a file's, or there
 --   is no TLS); raises when it can't be bound, TLS for a key or certificate that can't be used, and NOMECH for a
 --   mechanism that the Cyrus library does not have
@@ -165,6 +165,7 @@ function server.listen(plan)
 		hello = plan.protocol == "lmtp" and "LHLO" or "EHLO",
 		given = given, capabilities = capabilities_of(given, limits),
 		messages = {}, waiters = {}, clients = {}, count = 0, facts = {}, listeners = {}, offered = {}, received = 0,
+		store = false, scripted = false,
 	}, Server)
 	if plan.tls ~= "none" then
 		local context, message, code = self:context()
@@ -238,17 +239,26 @@ end
 -- @return a function that removes fn
 function Server:on_event(fn, options)
 	options = argument.options(options, { traffic = "boolean" }, 2)
-	local list = options.traffic and self.listeners or self.facts
-	table.insert(list, fn)
+	local name = options.traffic and "listeners" or "facts"
+	-- A new list each time: a listener may be added or removed while the old one is walked.
+	self[name] = table.move(self[name], 1, #self[name], 1, {})
+	table.insert(self[name], fn)
 	return function()
-		for i = #list, 1, -1 do
-			if list[i] == fn then table.remove(list, i) end
+		local rest = {}
+		for _, other in ipairs(self[name]) do
+			if other ~= fn then rest[#rest + 1] = other end
 		end
+		self[name] = rest
 	end
 end
 
 local function tell(list, event, client)
-	for _, fn in ipairs(list) do fn(event, client) end
+	for i = 1, #list do list[i](event, client) end
+end
+
+local function tell_all(self, event, client)
+	tell(self.facts, event, client)
+	tell(self.listeners, event, client)
 end
 
 --- Tells the listeners a fact of a connection.
@@ -256,8 +266,7 @@ function Server:note(client, name, fields)
 	if not self.facts[1] and not self.listeners[1] then return end
 	local event = fields or {}
 	event.direction, event.event, event.time = "note", name, poll.walltime()
-	tell(self.facts, event, client)
-	tell(self.listeners, event, client)
+	tell_all(self, event, client)
 end
 
 local function hear(self, client)
@@ -293,7 +302,9 @@ function Server:take(client, message)
 			if #self.messages >= waiter.n then waiter.promise:set(true) end
 		end
 	end
-	self:note(client, "message", { message = message })
+	if self.facts[1] or self.listeners[1] then
+		tell_all(self, { direction = "note", event = "message", time = poll.walltime(), message = message }, client)
+	end
 	return nil
 end
 
@@ -337,29 +348,10 @@ end
 
 -- ---------------------------------------------------------------- one connection
 
--- The PROXY header that must come first: who the client says it speaks for.
-local function read_proxy(client)
-	local bytes, deadline = "", task.now() + math.min(client.timeout, 60)
-	while true do
-		local header, rest, code = proxy.parse(bytes)
-		if header then
-			client.transport:unread(rest)
-			client.proxy = header
-			if header.source then client.peer = header.source end
-			return true
-		elseif code then
-			return nil, rest, code
-		end
-		local more, message, symbol = client.transport:read(4096, math.max(0, deadline - task.now()))
-		if not more then return nil, message, symbol end
-		bytes = bytes .. more
-	end
-end
-
 local function converse(self, client)
 	client.mute = self.plan.tls == "implicit" or nil        -- nothing may be said in clear
 	if self.plan.proxy then
-		local ok, message, code = read_proxy(client)
+		local ok, message, code = client:read_proxy()
 		if not ok then return receiver.lost(client, message, code) end
 	end
 	if self.plan.tls == "implicit" then

@@ -1,9 +1,9 @@
 --- source: a descriptor that the loop watches: what is known about it, who waits for it and until when. Nothing waits
 -- here.
 --
--- A source is a table: fd, mode, readable, writable (what is known), reader, writer (who waits), rdeadline, wdeadline
--- (times of task.now()), hup, always (poll refuses it: it is always ready), listening, background, rearm (interest
--- lasts for one event), born (how often the loop had polled).
+-- A source is a table: fd, mode, readable, writable (what is known), reader, writer (who waits, or false), rdeadline,
+-- wdeadline (times of task.now()), hup, always (poll refuses it: it is always ready), listening, background, rearm
+-- (interest lasts for one event), born (how often the loop had polled).
 
 local poll = require "smtptest.core.poll"
 local schedule = require "smtptest.schedule"
@@ -41,8 +41,8 @@ end
 -- @return source: `readable` and `writable` are what is known; whoever finds them wrong (EAGAIN) sets them false
 function source.new(fd, mode)
 	local self = {
-		fd = fd, mode = mode, readable = false, writable = mode == "edge", rdeadline = huge, wdeadline = huge,
-		born = source.polls,
+		fd = fd, mode = mode, readable = false, writable = mode == "edge", reader = false, writer = false,
+		rdeadline = huge, wdeadline = huge, hup = false, born = source.polls,
 	}
 	local ok, message, code = source.poller():add(fd, mode)
 	if not ok then
@@ -57,7 +57,7 @@ end
 
 local function cancel(self, message)
 	local reader, writer = self.reader, self.writer
-	self.reader, self.writer = nil, nil
+	self.reader, self.writer = false, false
 	if reader then soon(reader, reader.turn, nil, message, "CANCELED") end
 	if writer then soon(writer, writer.turn, nil, message, "CANCELED") end
 end
@@ -82,14 +82,14 @@ function source.expire(time)
 		local late_reader, late_writer
 		if self.reader then
 			if self.rdeadline <= time then
-				late_reader, self.reader = self.reader, nil
+				late_reader, self.reader = self.reader, false
 			elseif self.rdeadline < earliest then
 				earliest = self.rdeadline
 			end
 		end
 		if self.writer then
 			if self.wdeadline <= time then
-				late_writer, self.writer = self.writer, nil
+				late_writer, self.writer = self.writer, false
 			elseif self.wdeadline < earliest then
 				earliest = self.wdeadline
 			end

@@ -8,6 +8,7 @@ local argument = require "smtptest.argument"
 local poll = require "smtptest.core.poll"
 local failure = require "smtptest.failure"
 local host = require "smtptest.host"
+local meeting = require "smtptest.meeting"
 local schedule = require "smtptest.schedule"
 local source = require "smtptest.source"
 
@@ -51,9 +52,10 @@ local function awaited(self)
 	return false
 end
 
-local function finish(self, ok, ...)
+-- `results`: what fn gave, a table of table.pack; its error alone where not ok.
+local function finish(self, ok, results)
 	if self.finished then return end
-	self.finished, self.ok, self.results = true, ok, table.pack(...)
+	self.finished, self.ok, self.results = true, ok, results
 	tasks[self.thread] = nil
 	live = live - 1
 	local scope = self.scope
@@ -65,24 +67,27 @@ local function finish(self, ok, ...)
 	self.joiners = nil
 end
 
-local function resumed(self, ok, token, ...)
-	if ok and token == TOKEN then return end         -- it waits again
+-- A coroutine has given something else than TOKEN.
+local function ended(self, ok, value, results)
 	if status(self.thread) == "dead" then
-		if not ok then return finish(self, false, token) end
-		return finish(self, token, ...)          -- xpcall's own results
+		if not ok then return finish(self, false, { value }) end
+		return finish(self, value, results)          -- xpcall's own
 	end
 	tasks[self.thread] = nil
 	coroutine.close(self.thread)
-	finish(self, false, "a task must not call coroutine.yield: use smtptest.task.sleep")
+	finish(self, false, { "a task must not call coroutine.yield: use smtptest.task.sleep" })
 end
 
 local function wake(waiter, value, message, code)
 	waiter.turn = waiter.turn + 1
-	waiter.waits = nil
-	if waiter.thread then
-		return resumed(waiter, resume(waiter.thread, value, message, code))
+	local thread = waiter.thread
+	if not thread then
+		if waiter.callback then return waiter.callback() end
+		waiter.woken, waiter.value, waiter.message, waiter.code = true, value, message, code
+	else
+		local ok, token, results = resume(thread, value, message, code)
+		if token ~= TOKEN then ended(waiter, ok, token, results) end
 	end
-	waiter.woken, waiter.value, waiter.message, waiter.code = true, value, message, code
 end
 
 -- Who is about to wait. A task that canceled itself, or was canceled while it ran, ends here.
@@ -96,8 +101,12 @@ end
 local turn_loop
 
 local function block(waiter, what)
-	waiter.waits = what
-	if waiter.thread then return yield(TOKEN) end
+	if waiter.thread then
+		waiter.waits = what
+		local value, message, code = yield(TOKEN)
+		waiter.waits = nil
+		return value, message, code
+	end
 	while not waiter.woken do
 		if not turn_loop(huge) then
 			waiter.turn = waiter.turn + 1
@@ -116,33 +125,35 @@ task.source = source.new
 --- Forgets a descriptor; as source.forget.
 task.forget = source.forget
 
-local function wait(self, side, deadline, mode)
+local function wait(self, side, limit, deadline)
 	if interrupted then return nil, interrupted, "CANCELED" end
 	if self[side] then return nil, "another task waits for the same", "BUSY" end
 	if deadline <= now() then return nil, "timed out", "TIMEOUT" end
 	local waiter = current()
-	self[side] = waiter
-	if mode == "r" then self.rdeadline = deadline else self.wdeadline = deadline end
+	self[side], self[limit] = waiter, deadline
 	if deadline < source.earliest then source.earliest = deadline end
 	if self.rearm then want(self) end
-	waiter.source, waiter.side = self, side
-	local ok, message, code
 	if waiter.thread then
-		ok, message, code = yield(TOKEN)
-	else
-		ok, message, code = block(waiter)
+		waiter.source = self
+		return yield(TOKEN)         -- whoever wakes it has taken it out
 	end
-	if self[side] == waiter then self[side] = nil end
-	waiter.source = nil
+	local ok, message, code = block(waiter)
+	if self[side] == waiter then self[side] = false end
 	return ok, message, code
 end
+
+--- Waits for the next event of a source, whatever is known of it.
+-- @param side, limit  "reader", "rdeadline" or "writer", "wdeadline"
+-- @param deadline     as of task.readable
+-- @return true | nil, message, TIMEOUT CANCELED BUSY DEADLOCK
+task.event = wait
 
 --- Waits until a source is readable.
 -- @param deadline  time of task.now() after which it is TIMEOUT; math.huge for ever; one in the past: what is known
 -- @return true | nil, message, TIMEOUT CANCELED BUSY DEADLOCK
 function task.readable(self, deadline)
 	while not self.readable do
-		local ok, message, code = wait(self, "reader", deadline, "r")
+		local ok, message, code = wait(self, "reader", "rdeadline", deadline)
 		if not ok then return nil, message, code end
 	end
 	return true
@@ -151,7 +162,7 @@ end
 --- Waits until a source is writable; as task.readable.
 function task.writable(self, deadline)
 	while not self.writable do
-		local ok, message, code = wait(self, "writer", deadline, "w")
+		local ok, message, code = wait(self, "writer", "wdeadline", deadline)
 		if not ok then return nil, message, code end
 	end
 	return true
@@ -171,7 +182,7 @@ function task.background(fd, fn)
 		want(self)
 	end
 	rearm()
-	return function() self.reader = nil; source.forget(self) end
+	return function() self.reader = false; source.forget(self) end
 end
 
 -- ---------------------------------------------------------------- the loop
@@ -187,33 +198,31 @@ local function dispatch_ready()
 	end
 end
 
-local function dispatch_event(self, readable, writable)
-	if readable then
-		self.readable = true
-		if readable == "hup" then self.hup = true end
-		local waiter = self.reader
-		if waiter then
-			self.reader = nil
-			if waiter.callback then waiter.callback() else wake(waiter, true) end
-		end
-	end
-	if writable then
-		self.writable = true
-		local waiter = self.writer
-		if waiter then
-			self.writer = nil
-			wake(waiter, true)
-		end
-	end
-	if self.rearm and (self.reader or self.writer) and sources[self.fd] == self then want(self) end
-end
-
 local function dispatch_events()
 	while next_event <= last_event do
 		local i = next_event
 		next_event = i + 3
-		local self = sources[events[i]]
-		if self and self.born < source.polls then dispatch_event(self, events[i + 1], events[i + 2]) end
+		local self, readable, writable = sources[events[i]], events[i + 1], events[i + 2]
+		if self and self.born < source.polls then
+			if readable then
+				self.readable = true
+				if readable == "hup" then self.hup = true end
+				local waiter = self.reader
+				if waiter then
+					self.reader = false
+					wake(waiter, true)
+				end
+			end
+			if writable then
+				self.writable = true
+				local waiter = self.writer
+				if waiter then
+					self.writer = false
+					wake(waiter, true)
+				end
+			end
+			if self.rearm and (self.reader or self.writer) and sources[self.fd] == self then want(self) end
+		end
 	end
 end
 
@@ -251,7 +260,8 @@ end
 
 local function doing(self)
 	local what = self.source
-	return what and (what.listening and "accept" or self.side == "reader" and "reading" or "writing")
+	if not what then return nil end
+	return what.reader == self and (what.listening and "accept" or "reading") or what.writer == self and "writing"
 end
 
 --- What every task waits for, in one line: the text of DEADLOCK.
@@ -272,6 +282,10 @@ local function traced(err)
 	return err
 end
 
+local function packed(ok, ...)
+	return ok, table.pack(...)
+end
+
 --- Starts fn(...) as a task; it runs from the next turn of the loop on.
 -- @return task
 function task.spawn(fn, ...)
@@ -285,7 +299,7 @@ function task.spawn(fn, ...)
 	}, Task)
 	local arguments = table.pack(...)
 	self.thread = coroutine.create(function()
-		return xpcall(fn, traced, table.unpack(arguments, 1, arguments.n))
+		return packed(xpcall(fn, traced, table.unpack(arguments, 1, arguments.n)))
 	end)
 	tasks[self.thread] = self
 	self.scope.members[self] = true
@@ -328,11 +342,13 @@ function Task:cancel()
 	if self.finished then return false end
 	self.canceled = true
 	if coroutine.status(self.thread) ~= "suspended" then return true end   -- ends at its next wait
-	if self.source and self.source[self.side] == self then self.source[self.side] = nil end
+	local what = self.source
+	if what and what.reader == self then what.reader = false end
+	if what and what.writer == self then what.writer = false end
 	self.turn = self.turn + 1
 	tasks[self.thread] = nil        -- a handler that waits runs the loop in place
 	local ok, message = coroutine.close(self.thread)
-	finish(self, false, ok and "canceled" or message)
+	finish(self, false, { ok and "canceled" or message })
 	return true
 end
 
@@ -357,71 +373,18 @@ end
 --- Seconds on a clock that only goes forward.
 task.now = now
 
-local Barrier = {}
-Barrier.__index = Barrier
-Barrier.__name = "smtptest.barrier"
+local barrier, promise = meeting.functions {
+	current = current, block = block, interrupted = function() return interrupted end,
+}
 
 --- A meeting point of n tasks.
-function task.barrier(n)
-	if math.type(n) ~= "integer" or n < 1 then
-		error(("bad argument #1 to 'barrier' (a number of tasks expected, got %s)"):format(tostring(n)), 2)
-	end
-	return setmetatable({ missing = n, waiters = {} }, Barrier)
-end
-
---- Waits until all n are here.
--- @param seconds  how long at most (default: for ever)
--- @return true | nil, message, TIMEOUT CANCELED; raises DEADLOCK
-function Barrier:wait(seconds)
-	if seconds ~= nil then argument.seconds(seconds, "wait") end
-	self.missing = self.missing - 1
-	if self.missing <= 0 then
-		soon_all(self.waiters)
-		self.waiters = {}
-		return true
-	end
-	local waiter = current()
-	table.insert(self.waiters, { waiter, waiter.turn, true })
-	after(waiter, seconds and now() + seconds or huge)
-	local ok, message, code = block(waiter, "barrier")
-	if ok or self.missing <= 0 then return true end
-	self.missing = self.missing + 1
-	if code == "DEADLOCK" then error(failure.new { code = code, message = message }, 2) end
-	return nil, message, code
-end
-
-local Promise = {}
-Promise.__index = Promise
-Promise.__name = "smtptest.promise"
+-- @return barrier with wait(seconds) -> true | nil, message, TIMEOUT CANCELED; raises DEADLOCK
+task.barrier = barrier
 
 --- A value that one task sets and others wait for.
 -- @param what  it is, in words, for the text of DEADLOCK
-function task.promise(what)
-	return setmetatable({ waiters = {}, what = what or "a promise" }, Promise)
-end
-
---- Sets the value; only the first one counts.
-function Promise:set(value)
-	if self.isset then return end
-	self.isset, self.value = true, value
-	soon_all(self.waiters)
-	self.waiters = {}
-end
-
---- Waits for the value.
--- @param seconds  how long at most (default: for ever)
--- @return value | nil, message, TIMEOUT DEADLOCK CANCELED
-function Promise:wait(seconds)
-	if seconds ~= nil then argument.seconds(seconds, "wait") end
-	if self.isset then return self.value end
-	if interrupted then return nil, interrupted, "CANCELED" end
-	local waiter = current()
-	table.insert(self.waiters, { waiter, waiter.turn, true })
-	after(waiter, seconds and now() + seconds or huge)
-	local _, message, code = block(waiter, self.what)
-	if self.isset then return self.value end
-	return nil, message, code
-end
+-- @return promise with set(value), wait(seconds) -> value | nil, message, TIMEOUT DEADLOCK CANCELED
+task.promise = promise
 
 -- What a task does when it is closed may start others.
 local function cancel_all(members)

@@ -11,11 +11,12 @@ local wire = require "smtptest.wire"
 
 local transport = {}
 
-local Transport = {}
+local Transport = { __name = "smtptest.transport" }
 Transport.__index = Transport
-Transport.__name = "smtptest.transport"
+transport.methods = Transport           -- as wire.methods
 
-local now, huge, running = task.now, math.huge, coroutine.running
+local read, try_write = wire.methods.read, wire.methods.try_write
+local now, huge, running, find = task.now, math.huge, coroutine.running, string.find
 
 local CHUNK = 16384         -- bytes a read asks for
 local PIECE = 65536         -- bytes a layer gets at once: bounds what lies encrypted in memory
@@ -52,9 +53,13 @@ local function wrap(a_wire, plan)
 		parts = {},         -- what follows the buffer: the line that is being read
 		queue = {},         -- what layers made and the kernel has not taken,
 		out = 0,            -- and how many bytes of the first it has
+		flushing = false,   -- whether somebody sends them
+		writer = false,     -- the coroutine that writes
 		later = {},         -- what listeners wrote about what is being written
 		waiting = {},       -- promises of those who want to write
 		listeners = {},
+		observer = false,   -- the session or client that it serves: see listeners.lua
+		closed = false,
 	}, Transport)
 	self.flushing_turn = setmetatable({ owner = self, name = "flushing" }, Turn)
 	self.writer_turn = setmetatable({ owner = self, name = "writer" }, Turn)
@@ -138,8 +143,7 @@ local function drain(self, level, deadline, progress)
 end
 
 local function deadline_of(self, timeout)
-	timeout = timeout or self.timeout
-	return timeout == huge and huge or now() + timeout
+	return now() + (timeout or self.timeout)
 end
 
 local function write_clear(self, bytes, deadline, progress)
@@ -183,10 +187,10 @@ end
 -- @param options  table: progress (true: the time-out is time without progress)
 -- @return true | nil, message, code
 function Transport:write(bytes, timeout, options)
-	if not self.layers[1] and not self.writer and not self.queue[1] and not self.listeners[1] and not self.closed then
+	if not (self.layers[1] or self.writer or self.queue[1] or self.listeners[1] or self.closed) then
 		-- In clear, with nobody listening or before us: what the kernel takes at once needs no more than this.
-		local count = self.wire:try_write(bytes)
-		if count > 0 and self.observer then self.observer:sent(count == #bytes and bytes or bytes:sub(1, count)) end
+		local count = try_write(self.wire, bytes)
+		if self.observer and count > 0 then self.observer:sent(count == #bytes and bytes or bytes:sub(1, count)) end
 		if count == #bytes then return true end
 		bytes = bytes:sub(count + 1)
 	end
@@ -214,7 +218,7 @@ end
 
 local function read_level(self, level, max, deadline)
 	if level == 0 then
-		local bytes, message, code = self.wire:read(max, deadline)
+		local bytes, message, code = read(self.wire, max, deadline)
 		if bytes and #self.layers > 0 then below(self, "receive", bytes) end
 		return bytes, message, code
 	end
@@ -245,7 +249,7 @@ local function more(self, max, deadline)
 	if self.layers[1] then
 		bytes, message, code = read_level(self, #self.layers, max, deadline)
 	else
-		bytes, message, code = self.wire:read(max, deadline)
+		bytes, message, code = read(self.wire, max, deadline)
 	end
 	if bytes then
 		if self.observer or self.listeners[1] then received(self, bytes) end
@@ -258,10 +262,9 @@ end
 
 -- Joins what is read and not asked for.
 local function settle(self)
-	if self.parts[1] then
-		self.buffer, self.position = self.buffer:sub(self.position) .. table.concat(self.parts), 1
-		self.parts = {}
-	end
+	if not self.parts[1] then return end
+	self.buffer, self.position = self.buffer:sub(self.position) .. table.concat(self.parts), 1
+	self.parts = {}
 end
 
 --- Reads what is there, waiting for the first byte.
@@ -275,7 +278,12 @@ function Transport:read(max, timeout)
 		self.position = self.position + #bytes
 		return bytes
 	end
-	return more(self, max, deadline_of(self, timeout))
+	return more(self, max, now() + (timeout or self.timeout))
+end
+
+--- Whether a whole line was read and not asked for.
+function Transport:has_line()
+	return self.position <= #self.buffer and find(self.buffer, "\n", self.position, true) ~= nil
 end
 
 local function too_long(self)
@@ -288,12 +296,9 @@ end
 -- @return line | nil, message, code; TOOLONG beyond maxline. What was read stays unread.
 function Transport:line(timeout)
 	if self.parts[1] then settle(self) end
-	local buffer, position = self.buffer, self.position
-	local lf, size
-	if position > #buffer then
-		size = 0
-	else
-		lf = buffer:find("\n", position, true)
+	local buffer, position, size = self.buffer, self.position, 0
+	if position <= #buffer then
+		local lf = find(buffer, "\n", position, true)
 		size = (lf or #buffer) - position + 1
 		if size > self.maxline then return too_long(self) end
 		if lf then
@@ -301,17 +306,17 @@ function Transport:line(timeout)
 			return buffer:sub(position, lf)
 		end
 	end
-	local deadline = deadline_of(self, timeout)
+	local deadline = now() + (timeout or self.timeout)
 	while true do
 		local bytes, message, code = more(self, CHUNK, deadline)
 		if not bytes then
 			settle(self)
 			return nil, message, code
 		end
-		if size == 0 and #bytes <= self.maxline and bytes:find("\n", 1, true) == #bytes then
+		local lf = find(bytes, "\n", 1, true)
+		if lf == #bytes and size == 0 and lf <= self.maxline then
 			return bytes            -- nothing but a line, as it mostly is
 		end
-		lf = bytes:find("\n", 1, true)
 		size = size + (lf or #bytes)
 		if lf and size <= self.maxline then
 			local text = self.buffer:sub(self.position) .. table.concat(self.parts) .. bytes:sub(1, lf)

@@ -13,7 +13,10 @@ local Wire = {}
 Wire.__index = Wire
 Wire.__name = "smtptest.wire"
 
-local huge = math.huge
+--- The methods of a wire, for who calls them so often that looking them up costs.
+wire.methods = Wire
+
+local huge, event = math.huge, task.event
 
 -- Seconds a connection attempt may take: alone or the last one, and while further addresses remain.
 local LAST, FURTHER = 30, 10
@@ -145,30 +148,30 @@ end
 -- @return bytes | nil, message, EOF TIMEOUT ECONNRESET …
 function Wire:read(max, deadline)
 	local source = self.source
-	local looked = source.readable
 	while true do
-		if source.readable or not looked then
-			looked = true
-			local bytes, message, code = self.sock:read(max)
-			if bytes then
-				-- A short read has emptied the socket: the next byte is an edge. Not so after a hang-up, whose edge is over.
-				source.readable = #bytes == max or source.hup == true
-				return bytes
-			elseif code ~= "EAGAIN" then
-				return nil, message, code
-			end
-			source.readable = false
+		local ok, why, symbol = source.readable, nil, nil
+		if not ok then
+			ok, why, symbol = event(source, "reader", "rdeadline", deadline)
+			-- No time left: what has come since the loop looked last counts, too.
+			if not ok and symbol ~= "TIMEOUT" then return nil, why, symbol end
 		end
-		local ok, message, code = task.readable(source, deadline)
-		if not ok then return nil, message, code end
+		local bytes, message, code = self.sock:read(max)
+		if bytes then
+			-- A short read has emptied the socket: the next byte is an edge. Not so after a hang-up, whose edge is over.
+			source.readable = #bytes == max or source.hup
+			return bytes
+		elseif code ~= "EAGAIN" then
+			return nil, message, code
+		end
+		source.readable = false
+		if not ok then return nil, why, symbol end
 	end
 end
 
 --- Writes what the kernel takes at once.
 -- @return count: 0 also where the write fails, which a real one then tells
 function Wire:try_write(bytes)
-	if not self.source.writable then return 0 end
-	return self.sock:write(bytes, 1) or 0
+	return self.source.writable and self.sock:write(bytes) or 0
 end
 
 --- Writes all of `bytes`.
@@ -209,6 +212,7 @@ function Wire:close(abort)
 	if self.closed then return true end
 	self.closed = true
 	task.forget(self.source)
+	self.source.readable = true         -- no event comes any more: the socket says that it is closed
 	if abort then return self.sock:abort() end
 	return self.sock:close()
 end

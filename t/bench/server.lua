@@ -19,6 +19,11 @@ local function start(command)
 	return pipe:read "n"
 end
 
+-- Ends a process at the end of a scope, also when something fails in it.
+local function ending(pid)
+	return setmetatable({}, { __close = function() os.execute("kill " .. pid) end })
+end
+
 local function eventually(what, fn)
 	for _ = 1, 100 do
 		local value = fn()
@@ -70,18 +75,19 @@ end
 
 local function throughput()
 	local ours, our_port = start_ours()
+	local _ <close> = ending(ours)
 	-- A port that is free now.
 	local probe <close> = assert(io.popen(build .. [[/smtptest -e 'print(require "smtptest".listen {}.port)']]))
 	local sink_port = probe:read "l"
 	local user = read "/proc/self/status":match "Uid:%s+0%s" and "-u nobody " or ""
 	local sink = start(("exec env %ssmtp-sink %s127.0.0.1:%s 1000 </dev/null >/dev/null 2>&1"):format(tool, user, sink_port))
+	local _ <close> = ending(sink)
 	os.execute "sleep 0.3"
 	local walls = { ours = {}, sink = {} }
 	for _ = 1, rounds do
 		table.insert(walls.ours, source(our_port))
 		table.insert(walls.sink, source(sink_port))
 	end
-	os.execute(("kill %d %d"):format(ours, sink))
 	local a, b = median(walls.ours), median(walls.sink)
 	local function rate(seconds) return ("%.0f/s"):format(messages / seconds) end
 	row("messages, smtp-source -d -s 20", rate(a), rate(b), b / a, ">=", 0.7)
@@ -89,6 +95,7 @@ end
 
 local function idle()
 	local pid, port = start_ours()
+	local _ <close> = ending(pid)
 	local client <close> = assert(io.popen(("%s/smtptest -e '%s' -p %s 127.0.0.1"):format(build, ([[
 		local smtptest = require "smtptest"
 		local all = {}
@@ -101,7 +108,6 @@ local function idle()
 	assert(client:read "l" == "there", "the clients did not come")
 	local kilobytes = tonumber(read(("/proc/%d/status"):format(pid)):match "VmRSS:%s+(%d+)")
 	row(("memory, %d idle clients, MB"):format(IDLE), ("%.1f MB"):format(kilobytes / 1024), "", kilobytes / 1024, "<=", 60)
-	os.execute("kill " .. pid)
 end
 
 print(("\nThe built-in server: %d runs each, %d messages of 1 kB, medians\n"):format(rounds, messages))
