@@ -71,7 +71,8 @@ static const struct kind kinds[BUGS] = {
 	/* The second command of a segment */
 	{ .name = "pipeline-lost", .oracle = "split", .verbs = { HARMLESS } },
 	/* The length of the argument; the reply: bugs_twisted() */
-	{ .name = "class", .oracle = "class", .verbs = { WORDY & ~S(AUTH) },
+	{ .name = "class", .oracle = "class",
+	    .verbs = { WORDY & ~(S(AUTH) | S(EHLO) | S(HELO)) },
 	    .counts = "length", .low = { 8, 200 }, .width = { 8, 40 },
 	    .variants = 2 },
 	/* The command refused, then RSET, then RCPT */
@@ -234,7 +235,8 @@ bugs_list(void)
 		printf("%s\t%s\n", kinds[i].name, kinds[i].oracle);
 }
 
-/* NAME and what there is of: verbs, a length, a byte, a variant; tabs between. */
+/* NAME and what there is of: verbs, a length, a byte, a variant; tabs between.
+ * And the account. */
 void
 bugs_explain(void)
 {
@@ -258,6 +260,7 @@ bugs_explain(void)
 			printf("\tvariant=%u", t->variant);
 		putchar('\n');
 	}
+	printf("alice\tpassword=%s\n", auth_password());
 }
 
 /* -------------------------------------------------------------------------- */
