@@ -229,7 +229,7 @@ for _ = 1, 3 do
 
 		for name, text in pairs(GOOD) do
 			it("knows " .. name, function()
-				assert.same({}, play(case.head .. text, port, 30, { user = "alice", password = password }))
+				assert.same({}, play(case.head .. text, port, 30, { authname = "alice", password = password }))
 			end)
 		end
 
