@@ -12,7 +12,6 @@
 #include <arpa/inet.h>
 #include <err.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -64,6 +63,7 @@ make_context(void)
 	    SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
 	SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION);
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+	SSL_CTX_set_num_tickets(ctx, 0);
 	X509_free(cert);
 	EVP_PKEY_free(key);
 	return ctx;
@@ -135,10 +135,13 @@ static void
 accept_client(void)
 {
 	static unsigned long last;
-	int one = 1;
-	int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	struct sockaddr_in address;
+	socklen_t size = sizeof address;
 	struct client *c;
+	int fd, one = 1;
 
+	fd = accept4(listener, (struct sockaddr *)&address, &size,
+	    SOCK_NONBLOCK | SOCK_CLOEXEC);
 	if (fd == -1)
 		return;
 	c = calloc(1, sizeof *c);
@@ -237,7 +240,7 @@ flush(struct client *c)
 	}
 }
 
-/* Reads a segment: what is there in clear, or a record of TLS. 0: nothing was. */
+/* Reads a segment: what is there in clear, or a record of TLS; 0: nothing. */
 static int
 fill(struct client *c)
 {

@@ -1,7 +1,7 @@
 /* An SMTP server with planted bugs, for a fuzzer to find: planted.c listens and
  * moves bytes; plantedline.c, plantedsmtp.c and plantedauth.c speak SMTP;
- * plantedbugs.c draws what triggers the bugs and does the harm; plantedcase.c
- * writes a case that triggers one. */
+ * planteddraw.c draws what triggers the bugs, plantedbugs.c does their harm;
+ * plantedcase.c writes a case that triggers one. */
 #ifndef PLANTED_H
 #define PLANTED_H
 
@@ -123,17 +123,19 @@ void auth_cancel(struct client *c);
 void client_write(struct client *c, const char *bytes, size_t size);
 void stop_listening(void);
 
-/* plantedbugs.c */
+/* planteddraw.c */
+uint64_t draw(const char *what, unsigned turn);
 void bugs_draw(const char *key);
 int bugs_choose(const char *names);	/* -1: there is no such bug */
 void bugs_set_flake(int percent);
 void bugs_list(void);
 void bugs_explain(void);
-uint64_t draw(const char *what, unsigned turn);
 int bug_find(const char *name);		/* -1: there is none */
 const struct trigger *bug_trigger(enum bug_id id);
 int bug_in_range(enum bug_id id, size_t length);
 int bug_fires(enum bug_id id);		/* it is on, and not flaky now */
+
+/* plantedbugs.c */
 int bugs_command(struct client *c, enum verb verb, const char *argument,
     size_t length);			/* 1: there is nothing to answer */
 void bugs_bdat(uint64_t size);

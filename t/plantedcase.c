@@ -11,8 +11,7 @@
 #define FIRST 1		/* connections */
 #define OTHER 2
 
-/* A command that would be right at its time; "" is an argument where any will
- * do. */
+/* What makes a verb a right command, at its time. */
 static const char *const arguments[VERBS] = {
 	[V_EHLO] = "fuzz.test", [V_HELO] = "fuzz.test",
 	[V_MAIL] = "FROM:<a@fuzz.test>", [V_RCPT] = "TO:<b@fuzz.test>",
@@ -132,35 +131,21 @@ right_reply(enum verb verb)
 
 /* The reply to a verb with letters for an argument, at the start of a session:
  * to the byte. */
-static const char *
-wordy_reply(enum verb verb)
-{
-	switch (verb) {
-	case V_EHLO:
-		return "\"250-planted.test\\r\\n250-PIPELINING\\r\\n"
-		    "250-SIZE 10485760\\r\\n250-8BITMIME\\r\\n"
-		    "250-ENHANCEDSTATUSCODES\\r\\n250-CHUNKING\\r\\n"
-		    "250-STARTTLS\\r\\n250-AUTH PLAIN LOGIN\\r\\n"
-		    "250-ETRN\\r\\n250 HELP\\r\\n\"";
-	case V_HELO:
-		return "\"250 planted.test\\r\\n\"";
-	case V_NOOP:
-		return "\"250 2.0.0 Done\\r\\n\"";
-	case V_VRFY:
-	case V_EXPN:
-		return "\"252 2.5.0 Send it, and we shall see\\r\\n\"";
-	case V_HELP:
-		return "\"214 2.0.0 No help on that\\r\\n\"";
-	case V_AUTH:
-	case V_ETRN:
-		return verb == V_AUTH ? "\"503 5.5.1 Not now\\r\\n\"" :
-		    "\"503 5.5.1 EHLO is expected\\r\\n\"";
-	case V_MAIL:
-		return "\"503 5.5.1 EHLO is expected\\r\\n\"";
-	default:
-		return "\"503 5.5.1 MAIL is expected\\r\\n\"";
-	}
-}
+static const char *const wordy_replies[VERBS] = {
+	[V_EHLO] = "\"250-planted.test\\r\\n250-PIPELINING\\r\\n"
+	    "250-SIZE 10485760\\r\\n250-8BITMIME\\r\\n"
+	    "250-ENHANCEDSTATUSCODES\\r\\n250-CHUNKING\\r\\n250-STARTTLS\\r\\n"
+	    "250-AUTH PLAIN LOGIN\\r\\n250-ETRN\\r\\n250 HELP\\r\\n\"",
+	[V_HELO] = "\"250 planted.test\\r\\n\"",
+	[V_MAIL] = "\"503 5.5.1 EHLO is expected\\r\\n\"",
+	[V_RCPT] = "\"503 5.5.1 MAIL is expected\\r\\n\"",
+	[V_NOOP] = "\"250 2.0.0 Done\\r\\n\"",
+	[V_VRFY] = "\"252 2.5.0 Send it, and we shall see\\r\\n\"",
+	[V_EXPN] = "\"252 2.5.0 Send it, and we shall see\\r\\n\"",
+	[V_HELP] = "\"214 2.0.0 No help on that\\r\\n\"",
+	[V_AUTH] = "\"503 5.5.1 Not now\\r\\n\"",
+	[V_ETRN] = "\"503 5.5.1 EHLO is expected\\r\\n\""
+};
 
 static void
 begin_message(int link)
@@ -242,7 +227,7 @@ write_twisted(const struct trigger *t)
 {
 	open_connection(FIRST, 0);
 	send_long(verb_name(t->verbs[0]), t->low);
-	expect(FIRST, wordy_reply(t->verbs[0]));
+	expect(FIRST, wordy_replies[t->verbs[0]]);
 }
 
 /* A lost or another reply is seen by the code of the next one. */
@@ -411,7 +396,7 @@ write_leak(enum bug_id id, const struct trigger *t)
 	open_connection(FIRST, 0);
 	if (id == B_LEAK) {
 		send_long("HELP", t->low);
-		expect(FIRST, wordy_reply(V_HELP));
+		expect(FIRST, wordy_replies[V_HELP]);
 		return;
 	}
 	memset(word, 'X', t->low);

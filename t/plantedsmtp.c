@@ -75,6 +75,7 @@ end_transaction(struct client *c)
 {
 	c->session.mail = c->session.recipients = c->session.chunked = 0;
 	c->session.size = 0;
+	c->session.rcpt_is_open = 0;
 }
 
 /* -------------------------------------------------------------------------- */
@@ -186,7 +187,7 @@ static void
 mail(struct client *c, char *argument)
 {
 	struct session *s = &c->session;
-	char *path, *word;
+	char *path, *rest, *word;
 	const char *refusal = NULL;
 
 	if (s->greeted == V_UNKNOWN) {
@@ -199,8 +200,8 @@ mail(struct client *c, char *argument)
 		smtp_reply(c, "503 5.5.1 There is a sender already");
 		return;
 	}
-	word = cut_path(argument, "FROM:", &path);
-	if (word == NULL) {
+	rest = cut_path(argument, "FROM:", &path);
+	if (rest == NULL) {
 		smtp_reply(c, "501 5.5.4 FROM:<address> is expected");
 		return;
 	}
@@ -208,8 +209,7 @@ mail(struct client *c, char *argument)
 		smtp_reply(c, "501 5.1.7 Not an address");
 		return;
 	}
-	for (word = strtok(word, " "); word != NULL && refusal == NULL;
-	    word = strtok(NULL, " "))
+	while (refusal == NULL && (word = strtok_r(rest, " ", &rest)) != NULL)
 		refusal = mail_parameter(word);
 	if (refusal != NULL) {
 		smtp_reply(c, "%s", refusal);
@@ -217,7 +217,6 @@ mail(struct client *c, char *argument)
 	}
 	end_transaction(c);
 	s->mail = 1;
-	s->rcpt_is_open = 0;
 	bugs_note(c, B_LEAK, path, strlen(path));
 	smtp_reply(c, "250 2.1.0 Sender accepted");
 }
