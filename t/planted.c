@@ -313,7 +313,7 @@ is_over(struct client *c, time_t now)
 {
 	if (c->ended)
 		return now - c->heard >= LINGER;
-	if (now - c->heard >= IDLE && !c->mute) {
+	if (now - c->heard > IDLE && !c->mute) {
 		c->heard = now;
 		if (c->shaking || c->ending)
 			return 1;

@@ -199,7 +199,7 @@ bugs_twisted(enum twist twist, char *text, size_t room)
 	return strlen(text);
 }
 
-/* What the latest client had that left something, and the latest of others. */
+/* What the latest client left, and the latest of the others. */
 struct note {
 	unsigned long client;
 	char text[128];
@@ -214,15 +214,13 @@ bugs_note(const struct client *c, enum bug_id id, const char *bytes,
 	struct note *n = notes[id];
 	size_t i;
 
-	for (i = 0; i < length && i < sizeof n->text - 1; i++)
-		if (bytes[i] < ' ' || bytes[i] > '~')
-			break;
-	if (i == 0)
+	if (length == 0)
 		return;
 	if (n->client != c->id)
 		n[1] = n[0];
 	n->client = c->id;
-	memcpy(n->text, bytes, i);
+	for (i = 0; i < length && i < sizeof n->text - 1; i++)
+		n->text[i] = bytes[i] < ' ' || bytes[i] > '~' ? '.' : bytes[i];
 	n->text[i] = '\0';
 }
 

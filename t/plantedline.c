@@ -171,7 +171,9 @@ smtp_input(struct client *c, const char *bytes, size_t size)
 	c->commands = 0;
 	if (c->split == 0)
 		c->split = c->length;
-	if ((c->mode == M_MESSAGE || c->mode == M_CHUNK) &&
+	/* The beginning of a message, not its final dot. */
+	if (((c->mode == M_MESSAGE && c->session.size == 0) ||
+	    c->mode == M_CHUNK) &&
 	    bug_trigger(B_LEAK_UNINITIALISED)->variant == 1)
 		bugs_note(c, B_LEAK_UNINITIALISED, bytes, size);
 	for (c->seen = 1; c->seen <= size && !c->ending && !c->starttls &&
