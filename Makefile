@@ -102,6 +102,12 @@ $(HOSTS): $(BUILD)/%: t/%.c $(BUILD)/libsmtptest.a
 	$(CC) $(C_FLAGS) -MMD -MP -o $@ $< $(BUILD)/libsmtptest.a $(LDFLAGS) \
 		$(LUA_LIBS) $(DEP_LIBS)
 
+# A server with bugs, for the fuzzer to find.
+PLANTED := $(BUILD)/planted
+$(PLANTED): $(wildcard t/planted*.c) t/planted.h
+	@mkdir -p $(@D)
+	$(CC) $(C_FLAGS) -o $@ $(filter %.c,$^) $(LDFLAGS) -lssl -lcrypto
+
 $(BUILD)/lmtptest: | $(BUILD)/smtptest
 	ln -sf smtptest $@
 
@@ -140,7 +146,7 @@ SUITE := env $(if $(ASAN),LD_PRELOAD=$(ASAN)) \
 endif
 
 check: deps
-	@$(MAKE) --no-print-directory all $(HOSTS)
+	@$(MAKE) --no-print-directory all $(HOSTS) $(PLANTED)
 	@$(MAKE) --no-print-directory -k $(PEERS)/bin/smtptest $(SERVERS) || \
 		echo 'without some of the peers: their specs are skipped'
 	$(SUITE) $(SPECS)
