@@ -1,34 +1,27 @@
---- debruijn: a cyclic sequence that holds every word of a length over an alphabet exactly once.
+--- debruijn: a cyclic sequence that holds every word of four symbols exactly once, each part of it well mixed.
 
 local debruijn = {}
 
+-- By size of the alphabet (a prime), the coefficients of a primitive polynomial of degree 4: the next symbol is a sum
+-- of the last four, the sequence one of maximum length.
+local COEFFICIENTS = { [5] = { 1, 2, 0, 2 }, [7] = { 1, 1, 0, 2 }, [11] = { 4, 1, 0, 3 }, [13] = { 1, 1, 0, 2 } }
+
 local known = {}
 
---- The least one (Fredricksen, Kessler and Maiorana: the Lyndon words whose length divides the order, in order).
--- @param symbols  size of the alphabet
--- @param order    length of the words
--- @return list of symbols^order integers 1 … symbols; the same table each time, not to be changed
-function debruijn.sequence(symbols, order)
-	local key = symbols << 8 | order
-	if known[key] then return known[key] end
-	local list, word = {}, {}
-	for i = 0, order do word[i] = 0 end
-	local function extend(t, p)
-		if t > order then
-			if order % p == 0 then
-				for i = 1, p do list[#list + 1] = word[i] + 1 end
-			end
-			return
-		end
-		word[t] = word[t - p]
-		extend(t + 1, p)
-		for symbol = word[t - p] + 1, symbols - 1 do
-			word[t] = symbol
-			extend(t + 1, t)
-		end
+--- @param size  of the alphabet: 5, 7, 11 or 13
+-- @return list of size^4 integers 1 … size; the same table each time, not to be changed
+function debruijn.sequence(size)
+	if known[size] then return known[size] end
+	local one, two, three, four = table.unpack(COEFFICIENTS[size])
+	local list = {}
+	local a, b, c, d = 0, 0, 0, 1
+	for i = 1, size ^ 4 // 1 - 1 | 0 do
+		list[i] = a + 1
+		a, b, c, d = b, c, d, (one * d + two * c + three * b + four * a) % size
 	end
-	extend(1, 1)
-	known[key] = list
+	-- Three of the first symbol begin it; with one more it holds the word that such a sequence lacks.
+	list[#list + 1] = 1
+	known[size] = list
 	return list
 end
 
