@@ -39,8 +39,8 @@ end
 
 describe("default.draw", function()
 	it("gives the same cases everywhere, in any order", function()
-		assert.equal("c5026043e593e8da", digest(0, 999, 1))
-		assert.equal("c5026043e593e8da", digest(999, 0, -1))
+		assert.equal("401d97780662d143", digest(0, 999, 1))
+		assert.equal("401d97780662d143", digest(999, 0, -1))
 		local frozen = corpus()
 		assert.equal(digest(0, 299, 1, CONTEXTS[3], frozen), digest(299, 0, -1, CONTEXTS[3], corpus()))
 	end)
@@ -84,8 +84,8 @@ describe("default.draw", function()
 	it("sends to nobody who could get it, unless told", function()
 		for n = 0, 499 do
 			for _, step in ipairs(draw(3, n)) do
-				for domain in (step.bytes or ""):gmatch "[Tt][Oo]:<[%w.]+@([%w.-]+)>" do
-					assert.is_truthy(domain:find "%.test$" or domain:find "%.invalid$", domain)
+				for domain in (step.bytes or ""):lower():gmatch "to:<[%w.]+@([%w.-]+)>" do
+					assert.is_truthy(domain:find "%.test%.?$" or domain:find "%.invalid$" or not domain:find "%.%a+$", domain)
 				end
 			end
 		end

@@ -63,12 +63,29 @@ function canary.find(text)
 end
 
 --- A text with every canary exchanged for that of another case, the connections as they were.
-function canary.renew(text, seed, n)
-	if not text:find "[zZ][qQ]" then return text end
-	return (text:gsub("[zZ][qQ]" .. ("%w"):rep(10), function(word)
-		local _, link = canary.origin(word)
-		return link and canary.make(seed, n, link)
-	end))
+-- @param known  table that remembers what was exchanged for what (for many texts of one case), or nil
+function canary.renew(text, seed, n, known)
+	local at = text:find "[zZ][qQ]"
+	if not at then return text end
+	known = known or {}
+	local parts, first = {}, 1
+	while at do
+		local word = text:sub(at, at + 11)
+		local other = known[word]
+		if other == nil then
+			local _, link = canary.origin(word)
+			other = link and canary.make(seed, n, link) or false
+			known[word] = other
+		end
+		if other then
+			parts[#parts + 1] = text:sub(first, at - 1)
+			parts[#parts + 1] = other
+			first, at = at + 12, at + 10
+		end
+		at = text:find("[zZ][qQ]", at + 2)
+	end
+	parts[#parts + 1] = text:sub(first)
+	return table.concat(parts)
 end
 
 return canary

@@ -57,11 +57,12 @@ local THIRD = 3
 
 -- The canaries of a case exchanged for those of (seed, n).
 local function renewed(case, random)
+	local known = {}
 	for i, step in ipairs(case) do
-		local bytes = step.bytes and canary.renew(step.bytes, random.seed, random.n)
+		local bytes = step.bytes and canary.renew(step.bytes, random.seed, random.n, known)
 		local parts
 		for k, part in ipairs(step.parts or {}) do
-			local text = type(part) == "string" and canary.renew(part, random.seed, random.n)
+			local text = type(part) == "string" and canary.renew(part, random.seed, random.n, known)
 			if text and text ~= part then
 				parts = parts or table.move(step.parts, 1, #step.parts, 1, {})
 				parts[k] = text

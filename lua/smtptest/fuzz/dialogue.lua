@@ -1,13 +1,29 @@
 --- dialogue: sessions at random: half of it as it should be, the rest wrong in one thing or another.
 
-local body = require "smtptest.fuzz.body"
 local command = require "smtptest.fuzz.command"
 local dictionary = require "smtptest.fuzz.dictionary"
+local exchange = require "smtptest.fuzz.exchange"
+local mailbox = require "smtptest.fuzz.mailbox"
+local message = require "smtptest.fuzz.message"
+local parameter = require "smtptest.fuzz.parameter"
 
 local dialogue = {}
 
 local GOOD = { { 3, "NOOP" }, { 2, "RSET" }, { 2, "VRFY" }, { 1, "HELP" }, { 1, "EHLO" }, { 8, "MAIL" }, { 10, "RCPT" },
 	{ 4, "DATA" }, { 1, "EXPN" }, { 1, "AUTH" }, { 1, "BDAT" } }
+
+local MAIL, RCPT = parameter.parameters "MAIL", parameter.parameters "RCPT"
+local PATH, GOOD_PATH = mailbox.mailbox { wide = true }, mailbox.mailbox { valid = true }
+local COMMAND, AUTH = parameter.command(), exchange.auth()
+local MESSAGE, SMUGGLED = message.message(), message.smuggled()
+local CHUNK, HONEST = message.bdat(), message.bdat { honest = true }
+local LARGE = 6000
+
+-- A message, not too large: many are drawn.
+local function text(self, one)
+	local value = one:draw(self.random, self.n)
+	return #value <= LARGE and value or one:draw(self.random, self.n)
+end
 
 -- Next good command in the state of a connection
 local function good(self, c)
@@ -18,62 +34,98 @@ local function good(self, c)
 	if name == "MAIL" then
 		self:begin(c)
 	elseif name == "DATA" then
-		local text = body.message(self.random:integer(0, body.messages - 1), self:name(c))
-		self:data(c, (#text < 3000 and text or self:text(c)) .. ".\r\n")
+		self:data(c, text(self, MESSAGE) .. ".\r\n")
+	elseif name == "BDAT" and self.random:chance(1, 3) then
+		self:begin(c, true)
+		self:send(c, text(self, HONEST))
+		self:reply(c)
+		link.mail, link.rcpt = "maybe", nil
 	else
 		command.symbol(self, c, name)
 	end
 end
 
-local function parameters(self, list)
-	local text = {}
-	for i = 1, self.random:integer(1, 3) do text[i] = " " .. self.random:pick(list) end
-	return table.concat(text)
+-- One line, whatever a generator made
+local function line(self, c, value)
+	self:say(c, (value:gsub("[\r\n]", " ")))
 end
 
--- One thing that is wrong, or unusual
+-- One thing that is wrong, or unusual, by weight
 local BAD = {
-	function(self, c) self:say(c, self.random:pick(dictionary.mistakes)) end,
-	function(self, c) self:say(c, self.random:pick(dictionary.verbs) .. " " .. self:name(c)) end,
-	function(self, c)
+	{ 2, function(self, c) self:say(c, self.random:pick(dictionary.mistakes)) end },
+	{ 2, function(self, c) self:say(c, self.random:pick(dictionary.commands) .. " " .. self:name(c)) end },
+	{ 2, function(self, c)
 		local one = self.random:pick(command.walk)
-		local text = self:name(c) .. self.random:pick(dictionary.strings)
-		if not text:find "[\r\n]" then command.say(self, c, one, text) end
-	end,
-	function(self, c)
+		command.say(self, c, one, (self:name(c) .. self.random:pick(dictionary.strings):gsub("[\r\n]", " ")))
+	end },
+	{ 4, function(self, c)
 		self:idle(c)
-		self:say(c, ("MAIL FROM:<%s>"):format(self:sender(c)) .. parameters(self, dictionary.mail_parameters))
+		local path = self.random:chance(1, 2) and self:sender(c) or PATH:draw(self.random, self.n)
+		line(self, c, ("MAIL FROM:<%s>"):format(path) .. MAIL:draw(self.random, self.n))
 		self:link(c).mail = "maybe"
-	end,
-	function(self, c)
+	end },
+	{ 4, function(self, c)
 		self:begin(c)
-		self:say(c, ("RCPT TO:<%s>"):format(self:recipient(c)) .. parameters(self, dictionary.rcpt_parameters))
-	end,
-	function(self, c)
+		local path = self.random:chance(1, 2) and self:recipient(c) or PATH:draw(self.random, self.n)
+		line(self, c, ("RCPT TO:<%s>"):format(path) .. RCPT:draw(self.random, self.n))
+	end },
+	{ 2, function(self, c)
+		self:begin(c)
+		line(self, c, ("RCPT TO:<%s>"):format(GOOD_PATH:draw(self.random, self.n)))
+	end },
+	{ 1, function(self, c)
 		local one = self.random:pick(command.walk)
-		command.say(self, c, one, (self:name(c):rep(self.random:integer(1, 200))))
-	end,
-	function(self, c)
-		self:idle(c)
-		self:say(c, ("MAIL FROM:<%s> SIZE=%s"):format(self:sender(c), self.random:pick(dictionary.numbers)))
+		command.say(self, c, one, self:name(c):rep(self.random:integer(1, 200)))
+	end },
+	{ 3, function(self, c)
+		local value = COMMAND:draw(self.random, self.n)
+		-- A DATA or BDAT that is answered by 354 would take the rest for a message; STARTTLS would wait for TLS.
+		if value:upper():find "^[DBS]" then return end
+		self:send(c, value)
+		self:reply(c)
 		self:link(c).mail = "maybe"
-	end,
+	end },
+	{ 1, function(self, c)
+		self:idle(c)
+		for _, one in ipairs(AUTH:draw(self.random, self.n)) do
+			self:send(c, one)
+			self:reply(c)
+		end
+	end },
+	{ 1, function(self, c) self:data(c, text(self, SMUGGLED)) end },
+	{ 1, function(self, c)
+		self:begin(c, true)
+		local value = text(self, CHUNK)
+		-- Nobody waits for a chunk that will not come.
+		local size = math.tointeger(tonumber(value:match "^BDAT%s+(%d+)"))
+		local have = #value:match "\r\n(.*)$"
+		if size and size > have then value = size < 8000 and value .. ("x"):rep(size - have) or "BDAT 0\r\n" end
+		self:send(c, value)
+		self:reply(c)
+		self:link(c).mail = "maybe"
+	end },
 }
+
+--- Says a number of commands.
+-- @param count   of commands
+-- @param faults  how many of them are wrong at most
+function dialogue.say(self, connection, count, faults)
+	local random = self.random
+	for _ = 1, count do
+		if faults > 0 and random:chance(1, 2) then
+			faults = faults - 1
+			random:weighted(BAD)(self, connection)
+		else
+			good(self, connection)
+		end
+	end
+end
 
 --- A case of about thirty commands.
 function dialogue.draw(self, index)
-	local random = self.random
-	local faults = index % 2 == 0 and 8 or 24
 	self:open "c1"
-	if random:chance(1, 4) then self:authenticate "c1" end
-	for _ = 1, random:integer(24, 36) do
-		if faults > 0 and random:chance(1, 2) then
-			faults = faults - 1
-			random:pick(BAD)(self, "c1")
-		else
-			good(self, "c1")
-		end
-	end
+	if self.random:chance(1, 4) then self:authenticate "c1" end
+	dialogue.say(self, "c1", self.random:integer(24, 36), index % 2 == 0 and 8 or 24)
 	self:leave "c1"
 end
 

@@ -14,6 +14,14 @@ dictionary.verbs = words [[
 	XCLIENT XFORWARD VERB ONEX XUSR XADR XSTA XCIR XGEN XEXCH50 X-EXPS XADRLST XGETDATA BURL SIZE DSN PIPELINING CHUNKING
 	GET POST CONNECT USER PASS STAT CAPA LOGIN HLEO EHL EHLOO MAILFROM RCPTTO DAT DATAA QUI RSE NOO STARTTL AUT]]
 
+--- Those behind which a session goes on as before, whatever the server answers: none waits for a message or for TLS.
+dictionary.commands = {}
+for _, verb in ipairs(dictionary.verbs) do
+	if not verb:find "^DATA?$" and not ("BDAT STARTTLS QUIT TURN ATRN BURL XEXCH50 CONNECT"):find(verb, 1, true) then
+		table.insert(dictionary.commands, verb)
+	end
+end
+
 --- Those that cost nothing, and that any server answers.
 dictionary.cheap = words "NOOP RSET VRFY EXPN HELP EHLO HELO MAIL RCPT"
 
@@ -98,7 +106,7 @@ dictionary.mistakes = {
 	"RCPT FROM:<a@b.test>",
 	"RCPT TO:<a@b.test", "RCPT TO:<a@b.test>,<c@d.test>", "RCPT TO:<@x.test,@y.test:a@b.test>",
 	"RCPT TO:<@x.test>", "RCPT TO:<@x.test:>", "RCPT TO:<:a@b.test>", "RCPT TO:<a%b@c.test>",
-	"DATA x", "DATA ", "DATA\tx", "RSET x", "RSET ", "QUITX", "NOOPX", "NOOP\0",
+	"DATA x", "RSET x", "RSET ", "QUITX", "NOOPX", "NOOP\0",
 	"HELO", "EHLO", "HELO ", "EHLO ", "EHLO  x", "EHLO [", "EHLO [127.0.0.1", "EHLO [127.0.0.1]", "EHLO [IPv6:::1]",
 	"EHLO -", "EHLO .", "EHLO a_b", "EHLO a b", "VRFY", "VRFY ", "VRFY <>", "EXPN", "EXPN ", "HELP ",
 	"HELP HELP", "HELP %n",

@@ -1,5 +1,6 @@
 --- login: exchanges of AUTH: every mechanism behind every command, canceled, wrong, empty, and what is said afterwards.
 
+local base64 = require "smtptest.base64"
 local command = require "smtptest.fuzz.command"
 local dictionary = require "smtptest.fuzz.dictionary"
 
@@ -10,36 +11,18 @@ local MECHANISMS = { "PLAIN", "LOGIN", "CRAM-MD5", "DIGEST-MD5", "SCRAM-SHA-1", 
 
 local BEFORE = { "EHLO", "NOOP", "RSET", "MAIL", "RCPT", "VRFY", "HELP", "HELO", "UNKNOWN", "EXPN", "AUTH", "EMPTY" }
 
-local ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-
-local function base64(bytes)
-	local text = bytes:gsub("..?.?", function(part)
-		local a, b, c = part:byte(1, 3)
-		local bits = a << 16 | (b or 0) << 8 | (c or 0)
-		local chars = {}
-		for i = 1, 4 do
-			local at = (bits >> (24 - 6 * i) & 63) + 1
-			chars[i] = ALPHABET:sub(at, at)
-		end
-		if not c then chars[4] = "=" end
-		if not b then chars[3] = "=" end
-		return table.concat(chars)
-	end)
-	return text
-end
-
-login.base64 = base64
+local encode = base64.encode
 
 -- The responses of an exchange: function(name of the user) → initial response or nil, further lines
 local EXCHANGES = {
 	function() return nil, "*" end,
 	function() return "=", "*" end,
-	function(name) return base64("\0" .. name .. "\0") end,
-	function(name) return base64("\0" .. name .. "\0" .. name) end,
-	function() return base64("\0\0") end,
+	function(name) return encode("\0" .. name .. "\0") end,
+	function(name) return encode("\0" .. name .. "\0" .. name) end,
+	function() return encode("\0\0") end,
 	function() return nil, "=", "=" end,
-	function(name) return nil, base64(name), base64("") end,
-	function(name) return nil, base64(name), base64(name) end,
+	function(name) return nil, encode(name), encode("") end,
+	function(name) return nil, encode(name), encode(name) end,
 	function() return nil, "", "" end,
 	function() return "!!!!", "*" end,
 	function() return "QQ", "*" end,
@@ -48,20 +31,20 @@ local EXCHANGES = {
 	function() return nil, "QUJD\0", "*" end,
 	function(name) return nil, "NOOP " .. name, "*" end,
 	function() return nil, "MAIL FROM:<>", "*" end,
-	function(name) return base64(name:rep(200)), "*" end,
-	function(name) return nil, base64(name:rep(900)), "*" end,
-	function(name) return base64(name .. "\0" .. name .. "\0" .. name .. "\0" .. name) end,
-	function(name) return base64("n,,n=" .. name .. ",r=" .. name), "*" end,
-	function(name) return base64("n,,n=,r="), base64("c=biws,r=" .. name .. ",p="), "*" end,
-	function(name) return base64("user=" .. name .. "\1auth=Bearer " .. name .. "\1\1"), "AQ==", "*" end,
-	function(name) return base64("n,a=" .. name .. ",\1auth=Bearer x\1\1"), "AQ==", "*" end,
-	function(name) return nil, base64(name .. " " .. ("0"):rep(32)) end,
-	function(name) return base64(name), base64("") end,
+	function(name) return encode(name:rep(200)), "*" end,
+	function(name) return nil, encode(name:rep(900)), "*" end,
+	function(name) return encode(name .. "\0" .. name .. "\0" .. name .. "\0" .. name) end,
+	function(name) return encode("n,,n=" .. name .. ",r=" .. name), "*" end,
+	function(name) return encode("n,,n=,r="), encode("c=biws,r=" .. name .. ",p="), "*" end,
+	function(name) return encode("user=" .. name .. "\1auth=Bearer " .. name .. "\1\1"), "AQ==", "*" end,
+	function(name) return encode("n,a=" .. name .. ",\1auth=Bearer x\1\1"), "AQ==", "*" end,
+	function(name) return nil, encode(name .. " " .. ("0"):rep(32)) end,
+	function(name) return encode(name), encode("") end,
 	function() return nil, "* ", "*" end,
 	function() return nil, " *", "*" end,
 	function() return "*" end,
 	function() return nil, "**", "*" end,
-	function() return base64("\0\255\0\254") end,
+	function() return encode("\0\255\0\254") end,
 }
 
 login.exchanges = #EXCHANGES

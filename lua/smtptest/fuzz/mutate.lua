@@ -107,10 +107,10 @@ function mutate.ending(random, line)
 	return text .. (random:chance(1, 12) and "" or random:pick(dictionary.line_ends))
 end
 
---- The verb is another one.
+--- The verb is another one, behind which the session goes on.
 function mutate.verb(random, line)
 	local rest = line:match "^%a+(.*)$" or line
-	return random:pick(dictionary.verbs) .. rest
+	return random:pick(dictionary.commands) .. rest
 end
 
 --- Behind the command there is a parameter, right or wrong.
@@ -133,11 +133,13 @@ mutate.of_bytes, mutate.of_lines = BYTES, LINES
 
 --- One of them on the bytes of a send: a line keeps its end, a message the end of its data, so that a reply comes.
 function mutate.bytes(random, bytes)
-	local text, ending = bytes:match "^(.-)(\r\n%.\r\n)$"
-	if not text then text, ending = bytes:match "^(.-)(\r?\n)$" end
-	if not text then text, ending = bytes, "" end
+	local ending = bytes:match("^\r\n%.\r\n$", -5) or bytes:match("^\r\n$", -2) or bytes:match("^\n$", -1) or ""
+	local text = bytes:sub(1, #bytes - #ending)
 	local names = (#text < 600 and not text:find "\n") and random:chance(2, 3) and LINES or BYTES
-	local result = mutate[random:pick(names)](random, text):gsub("[\r\n]+$", "")
+	local result = mutate[random:pick(names)](random, text)
+	local last = #result
+	while last > 0 and (result:byte(last) == 13 or result:byte(last) == 10) do last = last - 1 end
+	result = result:sub(1, last)
 	if #result > LARGEST then result = result:sub(1, LARGEST) end
 	return result .. ending
 end

@@ -160,7 +160,7 @@ function of_cases.interject(random, case)
 	if random:chance(1, 3) then
 		line = random:pick(dictionary.mistakes)
 	else
-		line = random:pick(dictionary.verbs)
+		line = random:pick(dictionary.commands)
 		if random:chance(1, 2) then line = line .. " " .. random:pick(dictionary.strings):gsub("[\r\n]", "") end
 	end
 	return replaced(case, at, at - 1, { { step = "send", connection = connection, bytes = line .. "\r\n" },
