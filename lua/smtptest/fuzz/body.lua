@@ -113,20 +113,20 @@ end
 -- A size, the chunk behind it, and how it goes on: fill = so many bytes are sent until the size is reached; nil: it is
 -- refused, or nothing more comes. `LAST` and its relatives stand in the size.
 local SIZES = {
-	{ "4", "abcd" }, { "4 LAST", "abcd" }, { "0", "" }, { "0 LAST", "" }, { "2", "abcd\r\n" },
-	{ "1 LAST", "a\r\nNOOP\r\n" }, { "0", "NOOP\r\n" }, { "20", "abcd", fill = 16 },
-	{ "30 LAST", "ab", fill = 28 }, { "6", "RSET\r\n" }, { "0004", "abcd" },
-	{ "00000000000000000000000000000004", "abcd" }, { "+4", "" }, { "-1", "" }, { "-1 LAST", "" },
-	{ "0x4", "" }, { "4x", "" }, { "x", "" }, { "", "" }, { " 4", "abcd" }, { "4  LAST", "abcd" },
-	{ "4 last", "abcd" }, { "4 LASTX", "" }, { "4 LAST LAST", "" }, { "4 L", "" }, { "LAST", "" },
-	{ "4.0", "" }, { "4e0", "" }, { "4,4", "" }, { "2147483647", "a", huge = true },
-	{ "2147483648", "a", huge = true }, { "4294967295", "a", huge = true },
-	{ "4294967296", "a", huge = true }, { "4294967300", "abcd", huge = true },
-	{ "9223372036854775807", "a", huge = true }, { "9223372036854775808", "a", huge = true },
-	{ "18446744073709551615", "a", huge = true }, { "18446744073709551616", "a", huge = true },
-	{ "18446744073709551620", "abcd", huge = true }, { "-2147483648", "a", huge = true },
-	{ "-9223372036854775808", "a", huge = true }, { "-4294967292", "abcd", huge = true },
-	{ ("9"):rep(60), "a", huge = true }, { "4\0", "" }, { "4\t", "abcd" }, { "4 LAST ", "abcd" }, { "٤", "" },
+	{ "4", "abcd" }, { "4 LAST", "abcd" }, { "2147483647", "a", huge = true }, { "0", "" }, { "0 LAST", "" },
+	{ "2147483648", "a", huge = true }, { "2", "abcd\r\n" }, { "1 LAST", "a\r\nNOOP\r\n" },
+	{ "4294967295", "a", huge = true }, { "0", "NOOP\r\n" }, { "20", "abcd", fill = 16 },
+	{ "4294967296", "a", huge = true }, { "30 LAST", "ab", fill = 28 }, { "6", "RSET\r\n" },
+	{ "4294967300", "abcd", huge = true }, { "0004", "abcd" }, { "00000000000000000000000000000004", "abcd" },
+	{ "9223372036854775807", "a", huge = true }, { "+4", "" }, { "-1", "" },
+	{ "9223372036854775808", "a", huge = true }, { "-1 LAST", "" }, { "0x4", "" },
+	{ "18446744073709551615", "a", huge = true }, { "4x", "" }, { "x", "" },
+	{ "18446744073709551616", "a", huge = true }, { "", "" }, { " 4", "abcd" },
+	{ "18446744073709551620", "abcd", huge = true }, { "4  LAST", "abcd" }, { "4 last", "abcd" },
+	{ "-2147483648", "a", huge = true }, { "4 LASTX", "" }, { "4 LAST LAST", "" },
+	{ "-9223372036854775808", "a", huge = true }, { "4 L", "" }, { "LAST", "" },
+	{ "-4294967292", "abcd", huge = true }, { "4.0", "" }, { "4e0", "" }, { ("9"):rep(60), "a", huge = true },
+	{ "4,4", "" }, { "4\0", "" }, { "4\t", "abcd" }, { "4 LAST ", "abcd" }, { "٤", "" },
 }
 
 body.sizes = #SIZES

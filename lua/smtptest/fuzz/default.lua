@@ -28,9 +28,9 @@ default.kinds = {
 -- A round.
 local ROUND = {}
 for word in ([[
-	tuple length leak byte tuple pair dialogue length repeated tuple split byte smuggle length tuple login leak byte
-	keyword tuple length ending secure tuple byte dialogue lie length tuple cancel group twice tuple length split byte
-	tuple pair dialogue leak]]):gmatch "%S+" do
+	tuple length leak byte tuple pair dialogue length keyword tuple split byte ending length tuple login byte smuggle
+	tuple length repeated secure tuple byte dialogue keyword lie tuple length cancel group tuple length split byte
+	twice tuple pair ending length leak tuple dialogue cancel byte]]):gmatch "%S+" do
 	ROUND[#ROUND + 1] = word
 end
 

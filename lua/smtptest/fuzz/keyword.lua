@@ -4,9 +4,8 @@ local walk = require "smtptest.fuzz.walk"
 
 local keyword = {}
 
-local COUNT = 24
-
-keyword.count = COUNT
+-- Most servers name no more than FEW; MANY are tried as well.
+local FEW, MANY = 12, 30
 
 -- The i-th keyword behind the first line, and the words behind it
 local function patterns(i)
@@ -53,21 +52,43 @@ local WAYS = {
 	function(self, c, word) self:late(c, "X", word, " " .. self:name(c) .. "\r\n") end,
 }
 
---- A case: three keywords, four ways each.
-function keyword.draw(self, index)
-	self:open "c1"
-	-- Each name is bound to the reply just read.
-	for k = 1, 3 do
-		local word, value = patterns((index * 3 + k - 1) % COUNT + 1)
-		self:add("c1", "var", { name = "KW" .. k, pattern = word })
-		self:add("c1", "var", { name = "KV" .. k, pattern = value })
+-- Which keyword (from 1 on) comes at an index
+local function number(index)
+	if index // FEW % 3 == 2 then return index // 3 % MANY + 1 end
+	return index % FEW + 1
+end
+
+-- Two keywords as verbs, with arguments of many lengths
+local function lengths(self, index)
+	for k = 1, 2 do
+		self:late("c1", "", "KW" .. k, " " .. self:name "c1" .. "\r\n")
+		for i = 0, 4 do
+			local size = walk.length(self.random.seed, (index // FEW * 5 + i) * 2 + k)
+			self:late("c1", "", "KW" .. k, " " .. ("a"):rep(size) .. "\r\n")
+		end
 	end
+end
+
+-- Three, in many ways
+local function ways(self, index)
 	for i = 0, 3 do
 		for k = 1, 3 do
-			local at = index // 8 * 4 + i + (index + k) * 5
+			local at = index // 4 * 4 + i + (index + k) * 5
 			WAYS[at % #WAYS + 1](self, "c1", "KW" .. k, "KV" .. k, walk.length(self.random.seed, index * 12 + i * 3 + k))
 		end
 	end
+end
+
+--- A case: some keywords of the reply that was just read.
+function keyword.draw(self, index)
+	self:open "c1"
+	local count = index % 2 == 0 and 2 or 3
+	for k = 1, count do
+		local word, value = patterns(number(index // 2 * count + k - 1))
+		self:add("c1", "var", { name = "KW" .. k, pattern = word })
+		self:add("c1", "var", { name = "KV" .. k, pattern = value })
+	end
+	if count == 2 then lengths(self, index // 2) else ways(self, index // 2) end
 	self:leave "c1"
 end
 

@@ -9,6 +9,9 @@ local login = {}
 local MECHANISMS = { "PLAIN", "LOGIN", "CRAM-MD5", "DIGEST-MD5", "SCRAM-SHA-1", "SCRAM-SHA-256", "XOAUTH2",
 	"OAUTHBEARER", "EXTERNAL", "ANONYMOUS", "NTLM", "GSSAPI", "OTP", "SCRAM-SHA-256-PLUS" }
 
+-- The first ones of them
+local COMMON = 3
+
 local BEFORE = { "EHLO", "NOOP", "RSET", "MAIL", "RCPT", "VRFY", "HELP", "HELO", "UNKNOWN", "EXPN", "AUTH", "EMPTY" }
 
 local encode = base64.encode
@@ -62,7 +65,9 @@ end
 local function mechanism_of(self, index)
 	local known = self.context.mechanisms
 	if known and known[1] and index % 3 ~= 0 then return known[index // 3 % #known + 1] end
-	return MECHANISMS[index % #MECHANISMS + 1]
+	-- Half of the time one that most servers have.
+	if index % 2 == 0 then return MECHANISMS[index // 2 % COMMON + 1] end
+	return MECHANISMS[index // 2 % #MECHANISMS + 1]
 end
 
 --- Three exchanges in a session, each behind another command, and a transaction behind each.

@@ -74,27 +74,28 @@ local function usual(self, connection, round)
 	self:quit(connection)
 end
 
--- Ways to cut, in turn: the first K bytes, the last K, every K bytes.
-local FROM_START, FROM_END = 32, 4
-local EVERY = { 1, 2, 3, 5, 7, 16 }
 local REST = 1 << 20
 
-segment.ways = FROM_START + FROM_END + #EVERY
+-- Ways to cut, in turn: the first K bytes (K), the last K (-K), every K bytes ({K}); the likely ones come first.
+local WAYS = { -1, 1, 4, 5, 2, { 1 }, 3, 6, -2, 7, 8, 9, 10, { 2 }, 11, 12, -3, { 3 }, 13, 14, { 5 }, -4, { 7 },
+	{ 16 } }
+for size = 15, 40 do WAYS[#WAYS + 1] = size end
+
+segment.ways = #WAYS
 
 --- Every command of a session with a cut at the same place.
 function segment.splits(self, index)
-	-- The places that matter most come first: before CR LF, between CR and LF, one byte.
-	local way = (index * 25 + FROM_START) % segment.ways
-	usual(self, "c1", index // segment.ways)
+	local way = WAYS[index % #WAYS + 1]
+	usual(self, "c1", index // #WAYS)
 	segment.split(self, 1, "c1", "c2", function(bytes)
-		if way >= FROM_START + FROM_END then return { EVERY[way - FROM_START - FROM_END + 1] } end
-		local size = way < FROM_START and way + 1 or #bytes - (way - FROM_START + 1)
+		if type(way) == "table" then return { way[1] } end
+		local size = way > 0 and way or #bytes + way
 		if size >= 1 and size < #bytes then return { size, REST } end
 	end)
 end
 
 local JOINED = { "NOOP", "RSET", "VRFY", "EXPN", "HELP", "EHLO", "HELO", "MAIL", "RCPT", "UNKNOWN", "ETRN", "BDAT",
-	"EMPTY" }
+	"DATA", "EMPTY" }
 local PAIRS = 9
 
 segment.joined = #JOINED
@@ -111,14 +112,15 @@ end
 --- Pairs of commands in one write; c1 says the same in lockstep.
 function segment.pairs(self, index)
 	self:open "c1"
-	local starts, number = {}, sends(self)
+	local starts = {}
 	for i = 0, PAIRS - 1 do
 		local at = (index * PAIRS + i) % (#JOINED * #JOINED)
 		local one, two = at % #JOINED + 1, (at // #JOINED + at % #JOINED) % #JOINED + 1
-		starts[number + 1] = true
+		local before = sends(self)
 		command.symbol(self, "c1", JOINED[one])
+		-- A message is not joined to its DATA.
+		if sends(self) == before + 1 then starts[before + 1] = true end
 		command.symbol(self, "c1", JOINED[two])
-		number = number + 2
 	end
 	self:quit "c1"
 	segment.join(self, 1, "c1", "c2", function(_, at) return starts[at] end)

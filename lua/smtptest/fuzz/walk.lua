@@ -84,38 +84,56 @@ local function with_byte(place, name, char)
 	return place == 1 and name .. char .. "x" or name .. char
 end
 
---- Commands with each byte in the middle of an argument, at its begin, at its end.
+local TOGETHER = 8
+
+-- Eight bytes of the order at a time
+local function group(seed, number)
+	local chars = {}
+	for i = number * TOGETHER, number * TOGETHER + TOGETHER - 1 do
+		local byte = walk.byte(seed, i)
+		if byte ~= 10 and byte ~= 13 then chars[#chars + 1] = string.char(byte) end
+	end
+	return table.concat(chars, "x")
+end
+
+--- Commands with each byte in an argument: first eight of them at a time, then each by itself, in the middle, at the
+--- begin, at the end.
 function walk.bytes(self, index)
 	local list, first = commands(self), start(index)
 	local count, say = session(self, index)
+	local seed, groups = self.random.seed, 256 // TOGETHER
 	for i = first, first + count - 1 do
 		local one, at = list[i % #list + 1], i // #list
-		local byte = walk.byte(self.random.seed, at)
-		if byte ~= 10 and byte ~= 13 then
-			say(one, with_byte(at // 256 % PLACES + 1, self:name "c1", string.char(byte)))
+		local byte = walk.byte(seed, at - groups)
+		if at < groups then
+			say(one, self:name "c1" .. group(seed, at) .. "x")
+		elseif byte ~= 10 and byte ~= 13 then
+			say(one, with_byte((at - groups) // 256 % PLACES + 1, self:name "c1", string.char(byte)))
 		end
 	end
 	self:leave "c1"
 end
 
-local ENDED = 3
+local ENDED = 4
 
---- Commands with a wrong line end, each on a connection of its own: nobody knows how many replies follow.
+--- Commands with a wrong line end, each on a connection of its own: nobody knows how many replies follow. First each
+--- ends in LF, then in CR … then the same stands in the middle of the line.
 function walk.line_ends(self, index)
 	local list, ends = commands(self), dictionary.line_ends
 	for i = 1, ENDED do
 		local connection = "c" .. i
 		local at = index * ENDED + i - 1
-		local one, ending = list[at % #list + 1], ends[(at // #list + at % #list) % (#ends - 1) + 2]
+		local one, round = list[at % #list + 1], at // #list
+		local ending = ends[round // 2 % (#ends - 1) + 2]
 		self:open(connection)
 		command.prepare(self, connection, one)
 		local line = one.write:format(self:name(connection))
-		if at // #list // (#ends - 1) % 2 == 0 then
+		if round % 2 == 0 then
 			-- A reply comes for the second one, whatever the first was.
 			self:send(connection, line .. ending)
 			self:say(connection, "NOOP")
 		else
-			self:send(connection, line:gsub(" ", function() return " " .. ending end, 1) .. "\r\n")
+			self:send(connection, line .. ending:gsub("\r\n$", "") .. "x\r\n")
 			self:reply(connection)
 		end
 		self:quit(connection)
