@@ -1,3 +1,4 @@
+local base64 = require "smtptest.base64"
 local canary = require "smtptest.fuzz.canary"
 local case = require "smtptest.case"
 local default = require "smtptest.fuzz.default"
@@ -156,6 +157,25 @@ describe("default.derive", function()
 			end
 		end
 		assert.is_true(changed > 950, changed)
+	end)
+
+	it("exchanges canaries in base64 as well", function()
+		local name = canary.make(1, 2, 1)
+		local parent = { { step = "connect", connection = "c1" }, { step = "reply", connection = "c1", specs = {} },
+			{ step = "send", connection = "c1", bytes = "AUTH PLAIN " .. base64.encode("\0" .. name .. "\0x") .. "\r\n" },
+			{ step = "reply", connection = "c1", specs = {} },
+			{ step = "send", connection = "c1", bytes = base64.encode(name .. name) .. "\r\n" } }
+		local seen = 0
+		for n = 1, 100 do
+			for _, bytes in ipairs(sent(default.derive(random.new(3, n), parent, {}, CONTEXT))) do
+				local text = base64.decode(bytes:match "([%w+/]+=*)\r\n$" or "") or ""
+				for _, word in ipairs(canary.find(text)) do
+					assert.equal(canary.make(3, n, 1), word)
+					seen = seen + 1
+				end
+			end
+		end
+		assert.is_true(seen > 100)
 	end)
 
 	it("forgets where its parent was read", function()

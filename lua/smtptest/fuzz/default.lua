@@ -2,6 +2,7 @@
 --
 -- Which kind case n is, and which of its kind, follows from n alone: a round has a fixed number of each.
 
+local base64 = require "smtptest.base64"
 local body = require "smtptest.fuzz.body"
 local canary = require "smtptest.fuzz.canary"
 local dialogue = require "smtptest.fuzz.dialogue"
@@ -55,14 +56,23 @@ end
 -- With a corpus every third case comes from it; the others keep their order.
 local THIRD = 3
 
--- The canaries of a case exchanged for those of (seed, n).
+-- A text with the canaries of another case; those in a line of base64 too.
+local function renew(text, random, known)
+	local before = text:match "^[Aa][Uu][Tt][Hh] %S+ " or ""
+	local token, behind = text:match("^([%w+/]+=*)(\r\n)$", #before + 1)
+	local inner = token and #token >= 16 and base64.decode(token)
+	local other = inner and canary.renew(inner, random.seed, random.n, known)
+	if other and other ~= inner then text = before .. base64.encode(other) .. behind end
+	return canary.renew(text, random.seed, random.n, known)
+end
+
 local function renewed(case, random)
 	local known = {}
 	for i, step in ipairs(case) do
-		local bytes = step.bytes and canary.renew(step.bytes, random.seed, random.n, known)
+		local bytes = step.bytes and renew(step.bytes, random, known)
 		local parts
 		for k, part in ipairs(step.parts or {}) do
-			local text = type(part) == "string" and canary.renew(part, random.seed, random.n, known)
+			local text = type(part) == "string" and renew(part, random, known)
 			if text and text ~= part then
 				parts = parts or table.move(step.parts, 1, #step.parts, 1, {})
 				parts[k] = text
@@ -82,7 +92,9 @@ end
 -- @param case    isn't changed; its steps may be shared with the result
 -- @param corpus  others that it may be crossed with, or nil
 function default.derive(random, case, corpus, context)
-	local result = renewed(mutate.any(random, case, corpus, context), random)
+	-- Before, so that what is encoded is still whole; and behind, for what another case gave.
+	local own = renewed(table.move(case, 1, #case, 1, {}), random)
+	local result = renewed(mutate.any(random, own, corpus, context), random)
 	-- Where it was read from says nothing about it any more.
 	for i, step in ipairs(result) do
 		if step.line then

@@ -32,10 +32,10 @@ local function argument(self, connection, length)
 	return name .. ("a"):rep(length - #name)
 end
 
--- A session of some commands: half of them within a transaction, most with few errors.
+-- A session of some commands: most within a transaction, most with few errors.
 local function session(self, index, say)
 	self:open "c1"
-	local inside = self.random:chance(1, 2)
+	local inside = self.random:chance(3, 4)
 	local count = index % 4 == 3 and 30 or 10
 	return count, function(one, text)
 		if inside and not one.need and not one.drops and self:link "c1".mail ~= true then self:begin("c1", true) end
