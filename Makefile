@@ -28,9 +28,10 @@ CHECK_PACKAGES := lua-busted openssl libsasl2-modules libsasl2-modules-otp \
 
 # The library: one noun a file.
 LIB_SRC := fail.c object.c address.c socket.c socketoption.c thread.c resolve.c \
-	poll.c alarm.c file.c spawn.c group.c process.c tty.c signal.c line.c tls.c tlsstart.c \
-	tlsevent.c tlsinfo.c tlsidentity.c tlscontext.c cert.c sasl.c saslstart.c \
-	saslconn.c saslserver.c sasllayer.c auxprop.c embed.c smtptest.c
+	poll.c alarm.c file.c folder.c spawn.c group.c process.c tty.c signal.c line.c \
+	reply.c digest.c tls.c tlsstart.c tlsevent.c tlsinfo.c tlsidentity.c tlscontext.c \
+	cert.c sasl.c saslstart.c saslconn.c saslserver.c sasllayer.c auxprop.c embed.c \
+	smtptest.c
 LUA_SRC := $(sort $(wildcard lua/*.lua lua/smtptest/*.lua lua/smtptest/*/*.lua))
 MAN := $(wildcard man/*.[1-9])
 EXAMPLES := $(wildcard examples/*)
@@ -151,6 +152,11 @@ check: deps
 		echo 'without some of the peers: their specs are skipped'
 	$(SUITE) $(SPECS)
 
+# Two minutes of the fuzzer against all planted bugs, with a key that is new, and
+# of random commands beside it.
+fuzz: all $(PLANTED)
+	FUZZ=1 $(SUITE) t/fuzz_planted_spec.lua
+
 # The primitives in C; process_spec.lua is of the module in Lua above one.
 CORE_SPECS := $(filter-out t/process_spec.lua,$(wildcard \
 	$(LIB_SRC:%.c=t/%_spec.lua) $(LIB_SRC:%.c=t/%_core_spec.lua)))
@@ -177,7 +183,8 @@ lint: $(BUILD)/prefix.h
 # Ratios against the classic program and Postfix; not part of the suite.
 bench: all $(PEERS)/bin/smtptest $(PEERS)/bin/postfix $(BUILD)/bench/sink $(BUILD)/bench/meter
 	$(LUA) t/bench/run.lua $(BUILD) $(PEERS)/bin/smtptest; status=$$?; \
-		$(LUA) t/bench/server.lua $(BUILD) $(PEERS)/bin/postfix && exit $$status
+		$(LUA) t/bench/server.lua $(BUILD) $(PEERS)/bin/postfix || status=1; \
+		$(LUA) t/bench/fuzz.lua $(BUILD) $(PEERS)/bin/postfix && exit $$status
 $(BUILD)/bench/%: t/bench/%.c
 	@mkdir -p $(@D)
 	$(CC) $(C_FLAGS) -MMD -MP -o $@ $< $(LDFLAGS) -lssl -lcrypto
@@ -241,4 +248,4 @@ clean:
 
 FORCE:
 -include $(wildcard $(BUILD)/*.d $(BUILD)/bench/*.d)
-.PHONY: all bench check clean deb demo deps install lint tsan uninstall valgrind FORCE
+.PHONY: all bench check clean deb demo deps fuzz install lint tsan uninstall valgrind FORCE

@@ -15,8 +15,9 @@
 
 /* The primitives in C: each is smtptest.core.NAME. */
 #define CORE(each) \
-	each(alarm) each(cert) each(embed) each(file) each(line) each(poll) \
-	each(process) each(resolve) each(sasl) each(signal) each(socket) each(tls) each(tty)
+	each(alarm) each(cert) each(digest) each(embed) each(file) each(folder) \
+	each(line) each(poll) each(process) each(reply) each(resolve) each(sasl) each(signal) \
+	each(socket) each(tls) each(tty)
 
 #define DECLARE(name) SMTPTEST_OPEN int luaopen_smtptest_core_##name(lua_State *);
 CORE(DECLARE)

@@ -366,18 +366,6 @@ file_unlink(lua_State *L)
 	return file_done(L, "unlink", err);
 }
 
-/* file.mkdir(path) → true. Codes: mkdir(2)'s. */
-static int
-file_mkdir(lua_State *L)
-{
-	const char *path = check_path(L, 1);
-	int err = EINVAL;
-
-	if (path != NULL)
-		err = mkdir(path, 0777) < 0 ? errno : 0;
-	return file_done(L, "mkdir", err);
-}
-
 /* file.stamp(path) → text that changes when the file, or a folder's list of
  * names, does. Codes: stat(2)'s. */
 static int
@@ -498,7 +486,6 @@ static const luaL_Reg functions[] = {
 	{"of", file_of},
 	{"pipe", file_pipe},
 	{"unlink", file_unlink},
-	{"mkdir", file_mkdir},
 	{"stamp", file_stamp},
 	{"getuid", file_getuid},
 	{"username", file_username},

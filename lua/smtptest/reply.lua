@@ -2,6 +2,7 @@
 --
 -- Only `code raw command elapsed` are made at once; the other fields on first use.
 
+local core = require "smtptest.core.reply"
 local line = require "smtptest.core.line"
 local failure = require "smtptest.failure"
 local transcript = require "smtptest.transcript"
@@ -84,33 +85,12 @@ function lazy:enhanced()
 	return enhanced_in(lines[#lines], 1)
 end
 
-local function lint_line(found, text, code, first)
-	if not text:find("^%d%d%d[- ]") and not text:find("^%d%d%d$") or not text:find("^[2-5][0-5]") then
-		found["bad-code"] = true
-	end
-	if text:match("^%d%d%d") ~= code then found["mixed-codes"] = true end
-	local enhanced = enhanced_in(text, 5)
-	-- RFC 2034 section 4: of the class of its code; the same in every line.
-	if enhanced and (enhanced:sub(1, 1) ~= text:sub(1, 1) or first and enhanced ~= first) then
-		found["enhanced-mismatch"] = true
-	end
-	-- RFC 5321 section 4.5.3.1.5: 512 octets with the code and CR LF.
-	if #text > 510 then found["long-line"] = true end
-	return first or enhanced
-end
-
 --- What is wrong with the form of the reply, as a set of names.
 function lazy:lint()
-	local raw, found = self.raw, {}
-	if raw:find("^\n") or raw:find("[^\r]\n") then found["bare-lf"] = true end
-	if raw:find("\r[^\n]") or raw:find("\r$") then found["bare-cr"] = true end
-	if raw:find("\0", 1, true) then found["nul"] = true end
-	if raw:find("[\128-\255]") then found["8bit"] = true end
-	if raw:find("[\1-\8\11\12\14-\31\127]") then found["control"] = true end
-	local lines = wire_lines(raw)
-	local code = lines[#lines]:match("^%d%d%d")
-	local enhanced
-	for _, text in ipairs(lines) do enhanced = lint_line(found, text, code, enhanced) end
+	local flaws, found = core.lint(self.raw), {}
+	for i, name in ipairs(core.flaws) do
+		if flaws & 1 << i - 1 ~= 0 then found[name] = true end
+	end
 	return found
 end
 

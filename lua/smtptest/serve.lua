@@ -3,6 +3,7 @@
 local core = require "smtptest.core.line"
 local failure = require "smtptest.failure"
 local file = require "smtptest.core.file"
+local folders = require "smtptest.core.folder"
 local output = require "smtptest.output"
 local server = require "smtptest.server"
 local task = require "smtptest.task"
@@ -62,7 +63,7 @@ end
 
 -- Writes each message as it was sent, dots taken away, under a name that sorts by time; it is whole when it has it.
 local function saver(folder)
-	local ok, message, code = file.mkdir(folder)
+	local ok, message, code = folders.make(folder)
 	if not ok and code ~= "EEXIST" then refuse("--save", message) end
 	local probe = ("%s/.smtptest-%d"):format(folder, file.getpid())
 	message = write(probe, "")
