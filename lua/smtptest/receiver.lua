@@ -16,6 +16,8 @@ local say, read_line, read_raw = clients.methods.say, clients.methods.read_line,
 
 local verbs = {}
 
+local SHOWN = 64          -- octets of a name in a reply, which has a longest line itself
+
 -- What is said for every message, made once.
 local SENDER_OK = clients.wire(250, "2.1.0 sender ok")
 local RECIPIENT_OK = clients.wire(250, "2.1.5 recipient ok")
@@ -182,7 +184,7 @@ local function parse(client, kind, argument, utf8ok)
 	for name, value in next, named.params do
 		local known = PARAMS[kind][name]
 		if not offered(client, known and known[1] or not OURS[name] and name) then
-			return refuse(client, 555, "5.5.4 unknown parameter " .. name)
+			return refuse(client, 555, "5.5.4 unknown parameter " .. name:sub(1, SHOWN))
 		end
 		if known then
 			code, text = known[2](value, client)
