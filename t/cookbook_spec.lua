@@ -112,6 +112,7 @@ local RUNS = {
 	["Load from one process"] = { tls = true, listen = {} },
 	["A server behind a load balancer"] = {},
 	["Log in with a token"] = { env = { TOKEN = "ya29.token" }, server = oauth },
+	["Fuzz a server with several jobs"] = { listen = { on = { rcpt = function() return 250, "5.1.5 ok" end } } },
 	["In a program of one's own"] = {},
 }
 

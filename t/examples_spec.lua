@@ -17,7 +17,8 @@ local function list(command)
 end
 
 -- Those that do not begin with a connection to the host.
-local ALONE = { injectedreply = true, badserver = true, certificates = true, nodes = true, smugglingout = true }
+local ALONE = { injectedreply = true, badserver = true, certificates = true, nodes = true, smugglingout = true,
+	fuzzverbs = true, fuzzauth = true, fuzzbody = true }
 
 describe("an example", function()
 	local specs = {}

@@ -42,8 +42,8 @@ end
 
 describe("default.draw", function()
 	it("gives the same cases everywhere, in any order", function()
-		assert.equal("69531345a755f284", digest(0, 999, 1))
-		assert.equal("69531345a755f284", digest(999, 0, -1))
+		assert.equal("a0aa7b5711accac1", digest(0, 999, 1))
+		assert.equal("a0aa7b5711accac1", digest(999, 0, -1))
 		local frozen = corpus()
 		assert.equal(digest(0, 299, 1, CONTEXTS[3], frozen), digest(299, 0, -1, CONTEXTS[3], corpus()))
 	end)

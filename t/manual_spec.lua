@@ -345,6 +345,11 @@ local RUNS = {
 			return { cert = certificate, key = key }
 		end)()), status = 1, has = { "NOT verified for mail.example: self-signed", "valid for less than 14 days\n" } },
 	},
+	["Look for a server\\(aqs mistakes in a range of cases, and judge one again later:"] = {
+		-- What it says is another class than the code.
+		{ listen = { on = { rcpt = function() return 250, "5.1.5 ok" end } }, status = 1,
+			has = { "\nclass/2xx with 5.x.x/RCPT, 3 of 3 times\n" } },
+	},
 	["Talk to the local delivery of a mail store:"] = {
 		{ server = open, seen = "LHLO lmtptest\nQUIT\n" },
 	},

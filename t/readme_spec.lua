@@ -203,6 +203,13 @@ describe("the README's", function()
 		assert.same(there, linked)
 	end)
 
+	it("finding of the fuzzer is what its command prints", function()
+		local lines = block "^> smtptest %-%-fuzz"
+		local r = shell.run(lines[1]:match "^> (.*)", { listen = { on = { rcpt = function() return 250, "5.1.5 ok" end } } })
+		assert.equal(1, r.status, r.err)
+		assert.equal(table.concat(lines, "\n", 2), (r.out:match "^(.*)\n%d+ cases"))
+	end)
+
 	it("targets are those of the Makefile", function()
 		local makefile = assert(io.open "Makefile"):read "a"
 		for line in io.lines "README.md" do

@@ -224,7 +224,9 @@ end
 
 -- What is no script of the person's, as what runs; nil for one that is.
 local function built_in(plan, mode, caught)
-	if mode.replay then
+	if mode.fuzz then
+		return function() return require "smtptest.fuzz.cli".run(plan, mode) end
+	elseif mode.replay then
 		return function() return require "smtptest.replay".run(mode.replay, plan, mode.match) end
 	elseif mode.tls_report then
 		return function()
@@ -239,7 +241,7 @@ local function built_in(plan, mode, caught)
 end
 
 local function session(plan, mode, program)
-	local other = mode.test or mode.replay or mode.tls_report
+	local other = mode.test or mode.replay or mode.tls_report or mode.fuzz
 	local default = not (mode.script or mode.execute or other)
 	if default and not mode.serve then
 		local ok, message = prepare_default(plan)
@@ -305,6 +307,14 @@ local function usage(program)
 	return flush(USAGE)
 end
 
+-- A fuzzer's 1 is that it has found something.
+local function status_of_usage(argv)
+	for _, word in ipairs(argv) do
+		if word == "--fuzz" then return 2 end
+	end
+	return USAGE
+end
+
 --- The command.
 -- @param argv     list of words; argv[0] is the program's name
 -- @param conceal  nil, or function(index, first): overwrites argv[index] from byte `first` on where ps shows it
@@ -314,9 +324,13 @@ function cli.main(argv, conceal)
 	local plan, words, mode = options.parse(argv, program)
 	if not plan then
 		local message, code = words, mode
-		if code == "FAILURE" then return failed(message) end
-		complain(message)
-		return usage(program)
+		if code == "FAILURE" then
+			failed(message)
+		else
+			complain(message)
+			usage(program)
+		end
+		return status_of_usage(argv)
 	end
 	for _, place in ipairs(conceal and mode.secrets or {}) do conceal(place[1], place[2]) end
 	if mode.action == "help" then return usage(program) end

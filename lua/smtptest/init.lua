@@ -131,7 +131,7 @@ function smtptest.pidfile(path)
 end
 
 -- Loaded when somebody looks: start-up is a feature.
-local LATER = { case = true, fault = true, process = true, report = true }
+local LATER = { case = true, fault = true, fuzz = true, process = true, report = true }
 
 -- `options`: the plan made from the command line; in plain Lua from SMTPTEST_FLAGS, made when somebody looks.
 setmetatable(smtptest, { __index = function(self, key)

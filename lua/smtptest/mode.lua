@@ -6,7 +6,7 @@ local EISDIR = 21
 
 -- Each is something else to do: name in the mode, flag.
 local ACTIONS = { { "script", "-S" }, { "execute", "-e" }, { "test", "--test" },
-	{ "replay", "--replay" }, { "tls_report", "--tls-report" } }
+	{ "replay", "--replay" }, { "tls_report", "--tls-report" }, { "fuzz", "--fuzz" } }
 
 -- Without the first flag the second one says nothing.
 local NEEDS = {
@@ -17,6 +17,13 @@ local NEEDS = {
 	{ "serve", "save", "--save: only --serve saves messages" },
 }
 
+-- What only --fuzz has.
+local FUZZING = { "seed", "first", "last", "runs", "seconds", "workers", "out", "oracles", "corpus", "state_graph",
+	"spawn", "watch_log", "merge", "yes" }
+for _, name in ipairs(FUZZING) do
+	NEEDS[#NEEDS + 1] = { "fuzz", name, ("--%s: only with --fuzz"):format((name:gsub("_", "-"))) }
+end
+
 --- Whether the words after "--" are for what runs.
 function mode.takes_words(self)
 	return (self.script or self.execute or self.test) ~= nil
@@ -26,11 +33,14 @@ local function conflict(self)
 	local first
 	for _, action in ipairs(ACTIONS) do
 		if self[action[1]] then
-			if first then return ("%s and %s cannot be combined"):format(first, action[2]) end
+			-- A case that the fuzzer judges.
+			if first and not (first == "--replay" and action[1] == "fuzz") then
+				return ("%s and %s cannot be combined"):format(first, action[2])
+			end
 			first = action[2]
 		end
 	end
-	if self.serve and (self.test or self.replay or self.tls_report) then
+	if self.serve and (self.test or self.replay or self.tls_report or self.fuzz) then
 		return ("%s and --serve cannot be combined"):format(first)
 	end
 	for _, need in ipairs(NEEDS) do
@@ -65,6 +75,10 @@ function mode.finish(self, words)
 	local message = conflict(self)
 	if message then return nil, message end
 	if self.test then return take_specs(self, words) end
+	if self.merge then
+		if not words[1] then return nil, "--merge: no folder given" end
+		self.folders, words = words, {}
+	end
 	return words
 end
 

@@ -24,6 +24,19 @@ function value.natural(text)
 	return number
 end
 
+--- Any whole number.
+function value.integer(text)
+	return integer(text)
+end
+
+--- A number from 1 on.
+function value.count(text)
+	local number, why = integer(text)
+	if not number then return nil, why end
+	if number < 1 then return nil, "must be above 0" end
+	return number
+end
+
 --- How often to authenticate.
 function value.rounds(text)
 	local number, why = integer(text)

@@ -93,7 +93,11 @@ local function addresses(plan, deadline)
 	return list, name
 end
 
-local function attempt(address, source_address, deadline)
+--- Connects to one address.
+-- @param address         as wire.resolve lists them
+-- @param source_address  where from, or nil
+-- @return wire | nil, message, TIMEOUT or an errno name
+function wire.open(address, source_address, deadline)
 	local sock, message, code = socket.connect(address, { source = source_address })
 	-- The queue of a UNIX socket is full, and nothing would tell when it no longer is.
 	while code == "EAGAIN" and task.now() + RETRY < deadline and task.sleep(RETRY) do
@@ -133,7 +137,7 @@ function wire.connect(plan)
 	for i, address in ipairs(list) do
 		local seconds = plan.timeout or (i < #list and FURTHER or LAST)
 		local self
-		self, message, code = attempt(address, plan.source, task.now() + seconds)
+		self, message, code = wire.open(address, plan.source, task.now() + seconds)
 		if self then
 			self.host, self.peer = name or plan.host, address
 			return self

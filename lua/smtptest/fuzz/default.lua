@@ -3,8 +3,10 @@
 -- Which kind case n is, and which of its kind, follows from n alone: a round has a fixed number of each.
 
 local base64 = require "smtptest.base64"
+local behind = require "smtptest.fuzz.behind"
 local body = require "smtptest.fuzz.body"
 local canary = require "smtptest.fuzz.canary"
+local covered = require "smtptest.fuzz.covered"
 local dialogue = require "smtptest.fuzz.dialogue"
 local keyword = require "smtptest.fuzz.keyword"
 local leak = require "smtptest.fuzz.leak"
@@ -23,15 +25,16 @@ default.kinds = {
 	tuple = tuple.draw, length = walk.lengths, byte = walk.bytes, ending = walk.line_ends, repeated = walk.repeats,
 	split = segment.splits, pair = segment.pairs, group = segment.groups, login = login.draw, cancel = login.cancel,
 	secure = secure.draw, smuggle = body.smuggle, twice = body.twice, lie = body.lies, leak = leak.draw,
-	keyword = keyword.draw, dialogue = dialogue.draw,
+	keyword = keyword.draw, dialogue = dialogue.draw, behind = behind.draw,
+	covered = covered.draw,
 }
 
 -- A round.
 local ROUND = {}
 for word in ([[
-	tuple length leak byte tuple pair dialogue length keyword tuple split byte ending length tuple login byte smuggle
-	tuple length repeated secure tuple byte dialogue keyword lie tuple length cancel group tuple length split byte
-	twice tuple pair ending length leak tuple dialogue cancel byte]]):gmatch "%S+" do
+	tuple length leak byte tuple pair behind dialogue length keyword tuple split byte ending length tuple login byte
+	smuggle tuple length repeated secure behind byte dialogue keyword lie tuple length cancel group tuple length split
+	byte leak twice covered tuple pair ending length behind leak tuple dialogue cancel byte]]):gmatch "%S+" do
 	ROUND[#ROUND + 1] = word
 end
 
@@ -59,10 +62,10 @@ local THIRD = 3
 -- A text with the canaries of another case; those in a line of base64 too.
 local function renew(text, random, known)
 	local before = text:match "^[Aa][Uu][Tt][Hh] %S+ " or ""
-	local token, behind = text:match("^([%w+/]+=*)(\r\n)$", #before + 1)
+	local token, past = text:match("^([%w+/]+=*)(\r\n)$", #before + 1)
 	local inner = token and #token >= 16 and base64.decode(token)
 	local other = inner and canary.renew(inner, random.seed, random.n, known)
-	if other and other ~= inner then text = before .. base64.encode(other) .. behind end
+	if other and other ~= inner then text = before .. base64.encode(other) .. past end
 	return canary.renew(text, random.seed, random.n, known)
 end
 

@@ -101,11 +101,12 @@ local function of_send(case, links, twins, at)
 	return made
 end
 
---- The units of a case: each connection but the first, then its steps in order, sends with the replies behind them.
+--- The units of a case: each connection where there are several, then its steps in order, sends with the replies
+-- behind them.
 function unit.list(case)
 	local links, twins = index(case), unit.twins(case)
 	local list, taken = {}, {}
-	for i = 2, #links do
+	for i = #links > 1 and 1 or 2, #links do
 		local made = { steps = {}, cuts = {} }
 		for _, number in ipairs(links[links[i]].steps) do made.steps[number] = true end
 		list[#list + 1] = made
@@ -140,11 +141,13 @@ function unit.list(case)
 	return list
 end
 
---- Each step but the first `connect` of a connection by itself.
+--- Each step by itself, but the first `connect` of a connection that does more.
 function unit.single(case)
-	local list, seen = {}, {}
+	local list, seen, links = {}, {}, index(case)
 	for i, step in ipairs(case) do
-		if step.step ~= "connect" or seen[step.connection] then list[#list + 1] = { steps = { [i] = true }, cuts = {} } end
+		if step.step ~= "connect" or seen[step.connection] or #links[step.connection].steps == 1 then
+			list[#list + 1] = { steps = { [i] = true }, cuts = {} }
+		end
 		if step.connection then seen[step.connection] = true end
 	end
 	return list

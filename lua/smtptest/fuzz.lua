@@ -1,0 +1,266 @@
+--- fuzz: sequences that no client would send, made from a seed; what the server may never do; the smallest case of it.
+--
+-- A case is a function of (seed, N, corpus) and the same on every machine, for any number of workers.
+
+local argument = require "smtptest.argument"
+local calibrate = require "smtptest.fuzz.calibrate"
+local engine = require "smtptest.fuzz.engine"
+local failure = require "smtptest.failure"
+local findings = require "smtptest.fuzz.finding"
+local json = require "smtptest.json"
+local model = require "smtptest.fuzz.model"
+local oracle = require "smtptest.fuzz.oracle"
+local supply = require "smtptest.fuzz.supply"
+local targets = require "smtptest.fuzz.target"
+local task = require "smtptest.task"
+
+local fuzz = { oracles = oracle.names }
+
+-- Loaded when somebody looks: generators and mutators.
+local LATER = { g = "smtptest.fuzz.generate", m = "smtptest.fuzz.mutate" }
+
+setmetatable(fuzz, { __index = function(self, key)
+	if LATER[key] then self[key] = require(LATER[key]) end
+	return rawget(self, key)
+end })
+
+local OPTIONS = {
+	name = "string", seed = "number", first = "number", last = "number", runs = "number", seconds = "number",
+	case = "table|function", corpus = "string", target = "table", spawn = "string|table", watch_log = "string",
+	oracles = "string", confirm = "number", shrink = "boolean|number", out = "string", workers = "number",
+	feedback = "boolean", state_graph = "string", on_finding = "function", on_progress = "function",
+}
+
+local SECONDS = 60          -- of a run without any bound
+local WORKERS = 8
+local LABS = 4              -- further processes: one to find out who has killed the first, others for suspicions
+local CONFIRM = 3
+local BUDGET = 10           -- seconds for making one case small
+
+local function refuse(message, level)
+	error("fuzz: " .. message, level + 1)
+end
+
+-- first and last of the numbers, or seconds.
+local function range(options, level)
+	local first = math.tointeger(options.first or 1)
+	local last = options.last and math.tointeger(options.last)
+	if options.runs then
+		if options.last then refuse("last and runs say the same", level + 1) end
+		last = first and math.tointeger(first + options.runs - 1)
+	end
+	if not first or first < 1 then refuse("first must be a number from 1 on", level + 1) end
+	if (options.last or options.runs) and (not last or last < first) then
+		refuse("the last case must not be before the first", level + 1)
+	end
+	local seconds = options.seconds
+	if not last and not seconds then seconds = SECONDS end
+	return first, last, seconds
+end
+
+-- What a generator may be: nothing, a function, or an object with draw().
+local function drawing(case, context)
+	if not case then
+		local default = require "smtptest.fuzz.default"
+		return function(random, n, corpus) return default.draw(random, n, corpus, context) end
+	elseif type(case) == "function" then
+		return case
+	end
+	return function(random, n, corpus) return case:draw(random, n, corpus) end
+end
+
+-- What the default generator may know of the target.
+local function context_of(plan)
+	local mechanisms = {}
+	for name in (plan.mechanism or ""):gmatch "[^%s,]+" do mechanisms[#mechanisms + 1] = name:upper() end
+	return { from = plan.from, to = plan.to, protocol = plan.protocol or "smtp", tls = plan.tls or "none",
+		mechanisms = mechanisms, credentials = plan.password ~= nil }
+end
+
+local function arguments_of(target, options)
+	local plan, words = target.plan, {}
+	local function add(text) words[#words + 1] = text end
+	if options.spawn then
+		add(("--spawn='%s'"):format(type(options.spawn) == "table" and table.concat(options.spawn, " ") or options.spawn))
+	end
+	if options.watch_log then add("--watch-log=" .. options.watch_log) end
+	if plan.protocol == "lmtp" then add "-P lmtp" end
+	if plan.tls == "implicit" then add "-s" end
+	if plan.socket then
+		add("--unix=" .. plan.socket)
+	else
+		add(("-p %s %s"):format(target.ephemeral and 0 or plan.port, plan.host))
+	end
+	return table.concat(words, " ")
+end
+
+-- Where the output of a process goes; without a folder a file that is gone at the end.
+local function log_path(options, name)
+	if not options.spawn then return nil end
+	return options.out and ("%s/%s.log"):format(options.out, name) or os.tmpname()
+end
+
+-- A target that has been started and that we know.
+local function prepared(options)
+	local target = targets.new { plan = options.target or require "smtptest".options, spawn = options.spawn,
+		watch_log = options.watch_log, log = log_path(options, "server"), keep_log = options.out ~= nil }
+	local ok, message = pcall(function()
+		target:start()
+		calibrate.run(target)
+	end)
+	if not ok then
+		target:close()
+		error(message, 0)
+	end
+	return target
+end
+
+-- More of the same, where each finds a port of its own.
+local function twins(target, options)
+	local list = setmetatable({}, { __close = function(list)
+		for _, twin in ipairs(list) do twin:close() end
+	end })
+	for i = 1, target.ephemeral and LABS or 0 do list[i] = target:twin(log_path(options, "server." .. i)) end
+	return list
+end
+
+-- What a run is, before there is a target.
+local function described(options, level)
+	local first, last, seconds = range(options, level + 1)
+	local set, message = oracle.set(options.oracles)
+	if not set then refuse(message, level + 1) end
+	local seed = math.tointeger(options.seed or 1)
+	if not seed then refuse("seed must be an integer", level + 1) end
+	local corpus, digest = supply.corpus(options.corpus)
+	return { out = options.out, seed = seed, first = first, last = last, seconds = seconds, oracles = set,
+		cases = corpus, corpus = digest }
+end
+
+local function supply_of(run, options, plan)
+	local context = context_of(plan)
+	local feedback = options.feedback
+	if feedback == nil then feedback = run.last == nil end
+	return supply.new { seed = run.seed, first = run.first, last = run.last, corpus = run.cases, feedback = feedback,
+		draw = drawing(options.case, context),
+		derive = function(random, steps, corpus)
+			return require "smtptest.fuzz.default".derive(random, steps, corpus, context)
+		end }
+end
+
+local function budget_of(options, seconds)
+	if type(options.shrink) == "number" then return options.shrink end
+	return math.max(1, math.min(BUDGET, (seconds or math.huge) / 12))
+end
+
+local function signatures(records)
+	local list = {}
+	for i, record in ipairs(records) do list[i] = record.signature end
+	table.sort(list)
+	return list
+end
+
+-- How often each known signature was seen.
+local function counts(ledger)
+	if not next(ledger.known) then return nil end
+	local seen = {}
+	for signature, one in pairs(ledger.known) do seen[signature] = one.seen end
+	return seen
+end
+
+local function result_of(self, run, options)
+	local result = { findings = {}, unstable = {}, interrupted = self.interrupted or false,
+		gone = self.target.gone or false }
+	for _, record in ipairs(self.ledger.records) do
+		table.insert(record.stable and result.findings or result.unstable, record)
+	end
+	result.summary = {
+		name = options.name, seed = run.seed, first = run.first, next = self.supply.n, last = run.last,
+		cases = self.cases, derived = self.derived, cases_sha256 = self.supply:digest(), corpus = run.corpus,
+		target = run.target, workers = self.workers, seconds = self.elapsed, rate = self.cases / self.elapsed,
+		states = self.model.count, transitions = self.model.transitions, findings = signatures(result.findings),
+		unstable = signatures(result.unstable), seen = counts(self.ledger), left = self.left or 0,
+		gone = result.gone, interrupted = result.interrupted,
+	}
+	if run.out then findings.write(run.out .. "/summary.json", json.encode(result.summary) .. "\n") end
+	if options.state_graph then findings.write(options.state_graph, self.model:dot()) end
+	return result
+end
+
+--- Fuzzes a server.
+-- @param options  table:
+--   target     plan: where to, TLS, who we are (default: smtptest.options)
+--   spawn      the server's command (words, or one text as in a shell): started, watched, started again; {port} in it
+--              is the plan's port, a free one where that is 0
+--   watch_log  path of a log that is watched
+--   seed       integer (default 1); first, last: numbers of the cases, or runs: how many; or seconds (default 60)
+--   case       function(random, n, corpus) → case, or a generator of fuzz.g; a case is a list of steps, a text in the
+--              case format, or a list of command lines (default: all that we know of SMTP)
+--   corpus     folder of cases
+--   oracles    names between commas, or "-name,…": all but these (default: all)
+--   confirm    how often a finding must show itself again (default 3); shrink: false, or seconds for it (default 10)
+--   out        folder for findings and summary.json
+--   workers    connections at once (default 8)
+--   feedback   derive cases from those that reached something new (default: where there is no last)
+--   state_graph  path: the learnt machine as Graphviz DOT
+--   on_finding function(record): signature, finding, min, hits, total, stable, paragraph, folder; on_progress
+--              function(engine), once a second
+-- @return table: findings and unstable (lists of records), summary (as summary.json has it), interrupted, gone.
+--   Raises for bad options, and when the target does not answer at the beginning
+function fuzz.run(options)
+	options = argument.options(options, OPTIONS, 2)
+	local run = described(options, 2)
+	if run.out then findings.folder(run.out) end
+	local target <close> = prepared(options)
+	local labs <close> = twins(target, options)
+	run.target, run.arguments = target:name(), arguments_of(target, options)
+	local self = engine.new {
+		target = target, labs = labs, supply = supply_of(run, options, target.plan), model = model.new(),
+		oracles = run.oracles, workers = options.workers or WORKERS, seconds = run.seconds,
+		confirm = options.confirm or CONFIRM, shrink = options.shrink ~= false, budget = budget_of(options, run.seconds),
+		on_progress = options.on_progress,
+		on_finding = function(record)
+			if run.out then record.folder = findings.save(record, run) end
+			if options.on_finding then options.on_finding(record) end
+		end,
+	}
+	local restore = task.on_interrupt(function() self:interrupt() end)
+	local ok, why = pcall(self.run, self)
+	restore()
+	if not ok then error(why, 0) end
+	return result_of(self, run, options)
+end
+
+--- Plays a case against a server and says what the oracles say.
+-- @param steps    case, as smtptest.case.parse gives it, or its text
+-- @param options  target, spawn, watch_log, oracles, confirm (how often, default 3) as run() takes them
+-- @return list of {signature, finding, hits}, how often it was played
+function fuzz.check(steps, options)
+	options = argument.options(options, OPTIONS, 2)
+	steps = supply.steps(steps)
+	local set, message = oracle.set(options.oracles)
+	if not set then refuse(message, 2) end
+	local target <close> = prepared(options)
+	local plays = options.confirm or CONFIRM
+	local context = { target = target, oracles = set, checks = oracle.of_reply(set) }
+	local list = require "smtptest.fuzz.confirm".signatures(steps, context, plays)
+	return list, plays
+end
+
+--- The case of a number, as run() would play it.
+-- @param options  seed, case, corpus (a folder), target: as run() takes them
+-- @return list of steps, as smtptest.case.format writes
+function fuzz.case(n, options)
+	options = argument.options(options, OPTIONS, 2)
+	local one = supply.new { seed = options.seed or 1, first = n, corpus = supply.corpus(options.corpus),
+		draw = drawing(options.case, context_of(options.target or require "smtptest".options)) }
+	return one:generate(n)
+end
+
+local GONE = { ECONNREFUSED = true, EOF = true, TIMEOUT = true, RESOLVE = true }
+
+--- Whether a failure is that of a target that is not there.
+function fuzz.gone(value)
+	return failure.is(value) and (value.op == "fuzz" or value.op == "spawn") and GONE[value.code] == true
+end
+
+return fuzz

@@ -1,0 +1,209 @@
+--- calibrate: learns on clean sessions what is normal for a target, so that it is not taken for a finding: how long it
+-- takes, which line ends it knows, how many errors it bears, with which replies it says goodbye.
+
+local base64 = require "smtptest.base64"
+local links = require "smtptest.fuzz.link"
+local task = require "smtptest.task"
+
+local calibrate = {}
+
+local now = task.now
+
+local ERRORS, IDLE, REPEATS = 30, 120, 30   -- commands in a row that are tried: bad, without effect, of one kind
+local SLOW = 0.25           -- seconds: what takes longer is held back on purpose
+local ENOUGH = 5            -- seconds for one of these questions
+local LONG_AUTH = 45        -- seconds that a refused AUTH may take where it is held back
+local LENGTHS = { 600, 1100, 2100, 4200, 9000, 20000 }
+local SHORT, LONG = 0.3, 10 -- bounds of the patience, seconds
+
+-- A connection whose every reply is timed.
+local Probe = {}
+Probe.__index = Probe
+
+function Probe:__close() self.link:close() end
+
+local function open(self)
+	local link, message = links.open(self.target, "c1")
+	if not link then error(message, 0) end
+	local probe = setmetatable({ link = link, state = self }, Probe)
+	probe:reply()
+	return probe
+end
+
+function Probe:reply(seconds)
+	local begin = now()
+	local raw, code, flaws = self.link:reply(begin + (seconds or self.state.target.patience))
+	if not raw then return nil, flaws end
+	local elapsed = now() - begin
+	self.elapsed = elapsed
+	if not self.apart then
+		self.state.slowest = math.max(self.state.slowest, elapsed)
+		table.insert(self.state.times, elapsed)
+	end
+	self.link.track:answered(code)
+	return code, raw
+end
+
+function Probe:say(text)
+	self.link:send(text .. "\r\n")
+	return self:reply()
+end
+
+-- Replies to these bytes until there is silence → codes, how it ended
+function Probe:all(bytes, seconds)
+	self.link:send(bytes)
+	local codes = {}
+	while true do
+		local code, raw = self:reply(seconds)
+		if not code then return codes, raw end
+		codes[#codes + 1] = code
+	end
+end
+
+local function hello(self, probe)
+	if self.target.plan.protocol == "lmtp" then return probe:say "LHLO probe.test" end
+	return probe:say "EHLO probe.test"
+end
+
+local function mailbox(self, which)
+	local plan = self.target.plan
+	if which == "from" then return plan.from or "probe@sender.test" end
+	return plan.to and plan.to[1] or "probe@recipient.test"
+end
+
+-- What a session without AUTH may do.
+local function transaction(self)
+	local probe <close> = open(self)
+	local traits = self.target.traits
+	local _, raw = hello(self, probe)
+	traits.keywords = {}
+	for keyword, rest in (raw or ""):gmatch "\n250[- ]([%w%-]+)([^\r\n]*)" do traits.keywords[keyword:upper()] = rest end
+	local mail = probe:say(("MAIL FROM:<%s>"):format(mailbox(self, "from")))
+	traits.needs_auth = mail == 530
+	local rcpt = probe:say "RCPT TO:<probe@relay.invalid>"
+	traits.no_relay = rcpt ~= nil and rcpt >= 400
+	probe:say(("RCPT TO:<%s>"):format(mailbox(self, "to")))
+	probe:say "RSET"
+	probe:say "NOOP"
+	probe:say "QUIT"
+end
+
+local function without_hello(self)
+	local probe <close> = open(self)
+	local code = probe:say(("MAIL FROM:<%s>"):format(mailbox(self, "from")))
+	self.target.traits.helo_required = code == 503
+end
+
+-- Codes that these bytes get in a session of their own, and how it ended.
+local function codes_of(self, bytes)
+	local probe <close> = open(self)
+	hello(self, probe)
+	probe.apart = true
+	return probe:all(bytes, math.max(0.2, 10 * self.slowest))
+end
+
+local function line_ends(self)
+	local traits = self.target.traits
+	traits.lf = #codes_of(self, "NOOP\n") > 0
+	traits.empty = #codes_of(self, "\r\n") > 0
+end
+
+local function goodbye(self, code)
+	if code and code >= 400 then self.target.closing[code] = true end
+end
+
+-- From which length on a line is answered in pieces, or not at all.
+local function long_lines(self)
+	for _, length in ipairs(LENGTHS) do
+		local codes, ended = codes_of(self, "XZQZ " .. ("a"):rep(length) .. "\r\nNOOP\r\n")
+		if ended ~= "TIMEOUT" then goodbye(self, codes[#codes]) end
+		if #codes ~= 2 then
+			self.target.traits.long = length
+			return
+		end
+	end
+end
+
+-- How many commands of a kind a session may say until it gets slow, or the server has enough. A server that ends
+-- without a word, or falls silent, has another reason.
+local function bears(self, most, ...)
+	local commands = table.pack(...)
+	local probe <close> = open(self)
+	hello(self, probe)
+	probe.apart = true
+	local begin, last = now(), nil
+	for i = 1, most do
+		local code, ended = probe:say(commands[(i - 1) % commands.n + 1])
+		if not code then
+			if self.target:dead() then self.target:recover() end
+			if ended == "TIMEOUT" or not last or last < 400 then return math.huge end
+			goodbye(self, last)
+			return i - 1
+		elseif code == 421 then
+			return i - 1
+		elseif probe.elapsed > math.max(SLOW, 20 * self.slowest) then
+			self.slow = math.max(self.slow or 0, probe.elapsed)
+			return math.max(1, i - 1)
+		end
+		last = code
+		if now() - begin > ENOUGH then break end
+	end
+	return math.huge
+end
+
+local function bounds(self)
+	local traits = self.target.traits
+	traits.errors = math.min(bears(self, ERRORS, "XZQZ"), bears(self, ERRORS, "MAIL FROM:<probe", "RCPT TO:<probe"))
+	traits.idle = bears(self, IDLE, "NOOP", "RSET", "VRFY probe", "RSET")
+	local logins = bears(self, REPEATS, "AUTH LOGIN", "*")
+	if logins < math.huge then traits.bounds.AUTH = math.max(1, logins // 2) end
+	local name = self.target.plan.protocol == "lmtp" and "LHLO" or "EHLO"
+	for _, command in ipairs { name .. " probe.test", "HELO probe.test", "NOOP", "RSET", "VRFY probe", "EXPN probe",
+		"HELP", "ETRN probe.test" } do
+		local most = bears(self, REPEATS, command)
+		if most < math.huge then traits.bounds[command:match "^%a+"] = most end
+	end
+end
+
+-- Those who are to be kept from guessing passwords wait.
+local function refused(self)
+	local traits = self.target.traits
+	if not (traits.keywords and traits.keywords.AUTH) then return end
+	local probe <close> = open(self)
+	hello(self, probe)
+	probe.apart = true
+	for _ = 1, 2 do
+		local code = probe:say("AUTH PLAIN " .. base64.encode "\0probe\0probe")
+		if not code then return end
+		if probe.elapsed > math.max(SLOW, 20 * self.slowest) then
+			traits.auth = math.max(LONG_AUTH, 4 * probe.elapsed)
+			traits.bounds.AUTH = 1
+			return
+		end
+	end
+end
+
+-- Servers that want the client to wait say so before they go.
+local function impatient(self)
+	local probe <close> = setmetatable({ link = links.open(self.target, "c1"), state = self, apart = true }, Probe)
+	if not probe.link then return end
+	local codes, ended = probe:all("EHLO probe.test\r\nNOOP\r\n", math.max(0.2, 10 * self.slowest))
+	if ended ~= "TIMEOUT" then goodbye(self, codes[#codes]) end
+end
+
+--- Calibrates a target that answers.
+-- @param target  smtptest.fuzz.target, started; its patience, settle, traits and closing are set
+-- @return target; raises when it can't be talked to
+function calibrate.run(target)
+	local self = { target = target, slowest = 0, times = {} }
+	for _ = 1, 3 do transaction(self) end
+	for _, step in ipairs { without_hello, line_ends, long_lines, impatient, bounds, refused } do step(self) end
+	target.patience = math.max(SHORT, math.min(LONG, 20 * self.slowest, 5), math.min(LONG, 3 * (self.slow or 0)))
+	target.long = self.slow and math.max(15, 6 * self.slow) or math.max(1.5, 3 * target.patience)
+	target.brisk = math.min(target.patience, math.max(0.1, 20 * self.slowest))
+	table.sort(self.times)
+	target.settle = math.max(0.001, math.min(0.05, 4 * self.times[#self.times // 2 + 1]))
+	return target
+end
+
+return calibrate

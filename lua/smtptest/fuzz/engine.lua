@@ -1,0 +1,296 @@
+--- engine: runs cases in many workers. What looks suspicious is investigated on a target of its own, while they go on,
+-- or, where there is but one target, while they pause.
+
+local fence = require "smtptest.fuzz.fence"
+local investigate = require "smtptest.fuzz.investigate"
+local ledgers = require "smtptest.fuzz.ledger"
+local oracle = require "smtptest.fuzz.oracle"
+local play = require "smtptest.fuzz.play"
+local task = require "smtptest.task"
+
+local engine = {}
+
+local Engine = {}
+Engine.__index = Engine
+
+local now = task.now
+
+local LOOK = 32                 -- cases between two looks at memory and logs
+local RECENT = 256              -- cases that are remembered, for what shows late
+-- kB that the process may grow until it is asked which case did that; doubled each time in vain
+local STEP, LARGEST = 256, 16384
+local OPEN = 16                 -- one case of so many may run into what is known to cost the process
+local SHARE = 0.92              -- of the time, for running cases; the rest is for what is being looked into then
+local PROGRESS = 1              -- seconds between two words about it
+
+--- Makes an engine.
+-- @param options  target (started, calibrated), labs (list of more of the same, not started; empty: investigations are
+--   on the target), supply, model, oracles (a set), workers, seconds (nil: no limit), confirm, shrink, budget;
+--   on_finding(record), on_progress(engine)
+function engine.new(options)
+	local self = setmetatable({ recent = {}, queue = {}, urgent = {}, again = {}, fences = {}, cases = 0, derived = 0,
+		growth = STEP }, Engine)
+	for name, value in pairs(options) do self[name] = value end
+	self.checks = oracle.of_reply(self.oracles)
+	self.plain = { oracles = self.oracles, checks = self.checks, model = self.model }
+	self.fenced = { oracles = self.oracles, checks = self.checks, model = self.model, fences = self.fences }
+	self.ledger = ledgers.new(self.on_finding)
+	self.begin = now()
+	return self
+end
+
+--- For how long it has been running, in seconds.
+function Engine:age()
+	return math.max(0.001, now() - self.begin)
+end
+
+-- Whether the run is to end. What has been found needs some of the time, too.
+local function over(self)
+	return self.interrupted or self.target.gone or self.seconds and self:age() >= SHARE * self.seconds
+end
+
+-- ---------------------------------------------------------------- what is to be looked into
+
+-- @param urgent  true: it is for the one who is kept free for that
+local function push(self, fn, urgent)
+	table.insert(urgent and self.urgent or self.queue, fn)
+	if self.awaited then self.awaited:set(true) end
+end
+
+-- Those that were played last, the latest first.
+local function latest(self, count)
+	local list = {}
+	for i = self.cases - 1, math.max(0, self.cases - math.min(count, RECENT)), -1 do
+		list[#list + 1] = self.recent[i % RECENT]
+	end
+	return list
+end
+
+local function investigator(self, target)
+	return investigate.new { target = target, ledger = self.ledger, oracles = self.oracles, checks = self.checks,
+		confirm = self.confirm, shrink = self.shrink, budget = self.budget, begin = self.begin,
+		fences = self.fences, till = self.seconds and self.begin + self.seconds or math.huge,
+		recent = function()
+			local list, i = latest(self, RECENT), 0
+			return function()
+				i = i + 1
+				return list[i]
+			end
+		end }
+end
+
+local function clear(list)
+	for i = #list, 1, -1 do list[i] = nil end
+end
+
+local function traced(message)
+	return type(message) == "string" and debug.traceback(message, 2) or message
+end
+
+-- One who looks into things on a target of its own.
+-- @param queues  list of the lists that the work is taken from, the first one first
+local function lab(self, target, queues)
+	local who = investigator(self, target)
+	while true do
+		local job
+		for _, queue in ipairs(queues) do job = job or table.remove(queue, 1) end
+		if job then
+			local ok, message = xpcall(function()
+				if not target.process then target:start() end
+				job(who)
+			end, traced)
+			if not ok then
+				self.failed = self.failed or message
+				self:interrupt()
+			end
+			if over(self) then clear(self.queue) end
+		elseif self.closing then
+			return
+		else
+			local awaited = self.awaited or task.promise "something suspicious"
+			self.awaited = awaited
+			awaited:wait()
+			if self.awaited == awaited then self.awaited = nil end
+		end
+	end
+end
+
+-- ---------------------------------------------------------------- the workers
+
+local function suspicions(self, result)
+	local list = {}
+	for _, finding in ipairs(result.findings) do
+		if self.ledger:news(oracle.signature(finding)) then list[#list + 1] = finding end
+	end
+	return list
+end
+
+-- Whether the process is bigger than it was; what it takes for the first time it keeps.
+local function has_grown(self)
+	local size = self.oracles.memory and self.target:memory()
+	if not size then return false end
+	if self.started ~= self.target.starts or not self.size then
+		self.started, self.size, self.since = self.target.starts, size, self.cases
+	elseif size - self.size >= self.growth then
+		self.size = size
+		return true
+	end
+	return false
+end
+
+local function look(self)
+	if self.target:reported() then self.ill, self.stop = true, true end
+	if not has_grown(self) then
+		self.since = self.cases
+		return
+	end
+	local items = {}
+	for _, item in ipairs(latest(self, self.cases - self.since + self.workers)) do
+		if not item.ill then items[#items + 1] = item end
+	end
+	push(self, function(who)
+		if not who:grown(items) then self.growth = math.min(2 * self.growth, LARGEST) end
+	end)
+end
+
+-- A case is over. Whether it has harmed the target is asked at once: what others play then tells nothing.
+local function judge(self, item, result)
+	item.ill, item.findings = result.suspicious, result.findings
+	if result.fresh then self.supply:keep(item) end
+	if not self.ill and result.suspicious and not self.target:well() then self.ill, self.stop = true, true end
+	if self.ill then
+		if result.suspicious then table.insert(self.victims, item) end
+		return
+	end
+	local list = suspicions(self, result)
+	if list[1] then
+		-- Nobody else needs to see it meanwhile.
+		for _, finding in ipairs(list) do self.ledger.open[oracle.signature(finding)] = true end
+		push(self, function(who) who:inspect(item, list) end)
+		if not self.labs[1] then self.stop = true end
+	end
+end
+
+local function work(self)
+	while not self.stop do
+		local item = not over(self) and (table.remove(self.again) or self.supply:next())
+		if not item then
+			self.stop = true
+			return
+		end
+		self.recent[self.cases % RECENT] = item
+		self.cases = self.cases + 1
+		if not item.n then self.derived = self.derived + 1 end
+		judge(self, item, play.run(item.steps, self.target, self.cases % OPEN == 0 and self.plain or self.fenced))
+		if self.cases % LOOK == 0 then look(self) end
+	end
+end
+
+-- Whether a victim was at what is known to be deadly; the others are played once more.
+-- @param what  it died of, or nil: it did not answer
+local function known_cause(self, what)
+	local ledger = self.ledger
+	for i, item in ipairs(self.victims) do
+		for _, finding in ipairs(item.findings) do
+			local signature = what and ("death/%s/%s"):format(what, finding.verb)
+				or finding.oracle == "hang" and ("hang/server/%s"):format(finding.verb)
+			if signature and (ledger.known[signature] or ledger.open[signature]) then
+				table.remove(self.victims, i)
+				return true
+			end
+		end
+	end
+	return false
+end
+
+-- Who has done it? Until that is known more of the same would happen; then a fence keeps others from it until it is
+-- known better.
+local function autopsy(self, who, suspects, before, what, text)
+	local culprit, others, rest = who:autopsy(suspects, before)
+	table.move(rest, 1, #rest, #self.again + 1, self.again)
+	for _, item in ipairs(others) do push(self, function(any) any:name(item) end) end
+	local last = suspects[1] or before[1]
+	if culprit and culprit.new then
+		local signature = oracle.signature(culprit.finding)
+		local provisional = fence.before(culprit.item.steps, culprit.finding.at)
+		self.ledger.open[signature] = true
+		table.insert(self.fences, provisional)
+		push(self, function(any)
+			self.ledger.open[signature] = nil
+			any:name(culprit.item)
+			for i, each in ipairs(self.fences) do
+				if each == provisional then return table.remove(self.fences, i) end
+			end
+		end)
+	elseif not culprit and what and last then
+		push(self, function(any) any:unexplained(last, what, text) end)
+	end
+end
+
+-- All workers until the target is ill, or somebody needs it for himself, or there is no more.
+local function round(self)
+	self.stop, self.ill, self.victims = false, false, {}
+	local lanes = {}
+	for i = 1, self.workers do lanes[i] = task.spawn(work, self) end
+	for _, lane in ipairs(lanes) do lane:join() end
+	if not self.ill then return end
+	local reported = self.target:reported()
+	local what, text = self.target:dead()
+	local victims, guilty, before = self.victims, {}, {}
+	if not self.target:recover() then
+		-- There is nobody left to ask: it is told as it was seen.
+		investigator(self, self.target):last(victims[1] or latest(self, 1)[1], what, text)
+		return
+	end
+	if known_cause(self, what) then
+		table.move(victims, 1, #victims, #self.again + 1, self.again)
+		return
+	end
+	for _, item in ipairs(victims) do guilty[item] = true end
+	for _, item in ipairs(latest(self, (reported and LOOK or 0) + 2 * self.workers)) do
+		if not guilty[item] then before[#before + 1] = item end
+	end
+	local done = task.promise "an autopsy"
+	push(self, function(who)
+		local _ <close> = setmetatable({}, { __close = function() done:set(true) end })
+		autopsy(self, who, victims, before, what, text)
+	end, true)
+	while self.labs[1] and not done.isset and not over(self) do done:wait(PROGRESS) end
+end
+
+--- Runs until the supply is empty, the time is over, the target is gone, or interrupt() is called.
+-- @return engine: cases, derived, elapsed, ledger
+function Engine:run()
+	local ticker = self.on_progress and task.spawn(function()
+		while task.sleep(PROGRESS) do self.on_progress(self) end
+	end)
+	local lanes = {}
+	for i, target in ipairs(self.labs) do
+		lanes[i] = task.spawn(lab, self, target, { self.urgent, i > 1 and self.queue or nil })
+	end
+	local own = investigator(self, self.target)
+	repeat
+		round(self)
+		while not self.labs[1] and (self.urgent[1] or self.queue[1]) and not over(self) do
+			table.remove(self.urgent[1] and self.urgent or self.queue, 1)(own)
+		end
+	until over(self) or not self.supply:more() and not self.again[1]
+	self.closing = true
+	if over(self) then
+		self.left = #self.queue
+		clear(self.queue)
+	end
+	if self.awaited then self.awaited:set(true) end
+	for _, lane in ipairs(lanes) do lane:join() end
+	if ticker then ticker:cancel() end
+	self.elapsed = self:age()
+	if self.failed then error(self.failed, 0) end
+	return self
+end
+
+--- Lets what runs come to its end, and no more.
+function Engine:interrupt()
+	self.interrupted, self.stop = true, true
+end
+
+return engine
