@@ -2,14 +2,14 @@
 -- turn, medians of 20 (or of ROUNDS).
 --	lua5.4 t/bench/run.lua BUILD CLASSIC
 
+package.path = "t/bench/?.lua;" .. package.path
+local common = require "common"
+
 local build, wrapper = arg[1], arg[2]
 local rounds = tonumber(os.getenv "ROUNDS") or 20
 local megabytes = tonumber(os.getenv "MEGABYTES") or 200
 
-local function read(path)
-	local file <close> = assert(io.open(path, "rb"))
-	return file:read "a"
-end
+local read, median, row = common.read, common.median, common.row
 
 -- The classic program without the shell around it, which would count.
 local function classic_command()
@@ -30,13 +30,6 @@ end
 local function stop_sink(sink)
 	os.execute("kill " .. sink.pid)
 	sink.handle:close()
-end
-
-local function median(values)
-	table.sort(values)
-	local middle = #values // 2
-	return #values % 2 == 1 and values[middle + 1] or
-		(values[middle] + values[middle + 1]) / 2
 end
 
 -- One run → wall seconds, our CPU seconds, peak kilobytes, exit status.
@@ -68,20 +61,6 @@ local function compare(names, flags, want_status)
 	return function(name, field)
 		return median(samples[name .. "." .. field])
 	end
-end
-
-local missed = 0
-
-local function row(what, ours, classic, figure, relation, target)
-	local met
-	if relation == "<=" then
-		met = figure <= target
-	else
-		met = figure >= target
-	end
-	missed = missed + (met and 0 or 1)
-	print(("%-34s %12s %12s %9.2f  %s %-5g %s"):format(what, ours, classic, figure,
-		relation, target, met and "met" or "MISSED"))
 end
 
 local function milliseconds(seconds)
@@ -133,7 +112,7 @@ local plain, auth = start_sink "", start_sink "-a"
 local function try(case, what, ...)
 	local ok, message = pcall(case, what, ...)
 	if not ok then
-		missed = missed + 1
+		common.missed = common.missed + 1
 		print(("%-34s %s"):format(what, message))
 	end
 end
@@ -147,4 +126,4 @@ try(throughput, "-f in clear", plain.port, "", 1.5)
 try(throughput, "-f under STARTTLS", plain.port, "-t ''", 1.0)
 stop_sink(plain)
 stop_sink(auth)
-os.exit(missed == 0, true)
+os.exit(common.missed == 0, true)
