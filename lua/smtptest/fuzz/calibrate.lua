@@ -2,6 +2,7 @@
 -- takes, which line ends it knows, how many errors it bears, with which replies it says goodbye.
 
 local base64 = require "smtptest.base64"
+local failure = require "smtptest.failure"
 local links = require "smtptest.fuzz.link"
 local task = require "smtptest.task"
 
@@ -23,8 +24,11 @@ Probe.__index = Probe
 function Probe:__close() self.link:close() end
 
 local function open(self)
-	local link, message = links.open(self.target, "c1")
-	if not link then error(message, 0) end
+	local link, message, code = links.open(self.target, "c1")
+	if not link then
+		error(failure.new { op = "fuzz", message = ("%s does not answer any more: %s"):format(self.target:name(), message),
+			code = code or "EOF" }, 0)
+	end
 	local probe = setmetatable({ link = link, state = self }, Probe)
 	probe:reply()
 	return probe
