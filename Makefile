@@ -103,11 +103,12 @@ $(HOSTS): $(BUILD)/%: t/%.c $(BUILD)/libsmtptest.a
 	$(CC) $(C_FLAGS) -MMD -MP -o $@ $< $(BUILD)/libsmtptest.a $(LDFLAGS) \
 		$(LUA_LIBS) $(DEP_LIBS)
 
-# A server with bugs, for the fuzzer to find.
+# A server with bugs, for the fuzzer to find; never with sanitizers, whose memory
+# grows and which die in other ways.
 PLANTED := $(BUILD)/planted
 $(PLANTED): $(wildcard t/planted*.c) t/planted.h
 	@mkdir -p $(@D)
-	$(CC) $(C_FLAGS) -o $@ $(filter %.c,$^) $(LDFLAGS) -lssl -lcrypto
+	$(CC) $(OWN_FLAGS) $(CPPFLAGS) $(CFLAGS) -o $@ $(filter %.c,$^) $(LDFLAGS) -lssl -lcrypto
 
 $(BUILD)/lmtptest: | $(BUILD)/smtptest
 	ln -sf smtptest $@

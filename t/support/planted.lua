@@ -49,7 +49,8 @@ end
 
 --- Words that start it.
 function planted.words(key, bugs, ...)
-	return { planted.program, "--key=" .. key, "--bugs=" .. bugs, ... }
+	-- What a sanitizer needs in front of us is not for a server whose memory is watched.
+	return { "env", "-u", "LD_PRELOAD", planted.program, "--key=" .. key, "--bugs=" .. bugs, ... }
 end
 
 --- A server → process, port
