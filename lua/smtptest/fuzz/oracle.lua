@@ -137,7 +137,6 @@ end
 
 -- What another connection alone has said. Of the case's own connections each has canaries of its own.
 local function leak(link, _, answer)
-	if not answer.raw:find "[zZ][qQ]" then return nil end
 	for _, found in ipairs(canary.find(answer.raw)) do
 		if not link:has_sent(found) then
 			return "another session", ("a reply shows what only another session has said (%s)"):format(found), found
@@ -145,11 +144,17 @@ local function leak(link, _, answer)
 	end
 end
 
-local EACH = { { "syntax", syntax }, { "class", class }, { "state", state }, { "auth", auth }, { "leak", leak } }
+-- With what each is about: flaws of the form, verbs, a pattern. Most replies are about nothing.
+local EACH = {
+	{ "syntax", syntax, flaws = true }, { "class", class, flaws = true }, { "state", state, verbs = RULES },
+	{ "auth", auth, verbs = { AUTH = true, response = true, MAIL = true, RCPT = true } },
+	{ "leak", leak, pattern = "[zZ][qQ]" },
+}
 
 --- The checks of one reply.
 -- @param set  as set() gives it
--- @return list of {name, function(link, verb, answer) → detail, text | nil}
+-- @return list of {name, function(link, verb, answer) → detail, text | nil}, with `flaws` (true: where the reply has
+--   flaws), `verbs` (set) or `pattern` where it is only about such replies
 function oracle.of_reply(set)
 	local list = {}
 	for _, each in ipairs(EACH) do

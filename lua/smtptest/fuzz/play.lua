@@ -32,11 +32,11 @@ end
 -- ---------------------------------------------------------------- one reply
 
 -- What an unasked reply is.
-local function surplus(self, link, answer)
+local function surplus(self, link, raw)
 	local track = link.track
 	if track.unsure then return end
 	local last = track.last or "greeting"
-	local text = line.escape(answer.raw:sub(1, 200))
+	local text = line.escape(raw:sub(1, 200))
 	if track.tls and track.injected and track.injected ~= "" then
 		find(self, link, "injection", "inside TLS", "STARTTLS",
 			"what was sent in clear behind STARTTLS was answered inside TLS: " .. text)
@@ -48,18 +48,27 @@ local function surplus(self, link, answer)
 	end
 end
 
-local function judge(self, link, raw, code, flaws)
-	show(self, link, "S", raw)
-	local track = link.track
-	local answer = { raw = raw, code = code, flaws = flaws }
-	local verb = track:outstanding()
-	local before = self.model and track:state()
-	link.text = raw
-	if verb then
-		for _, each in ipairs(self.checks) do
+local function check(self, link, verb, raw, code, flaws)
+	local checks, answer = self.checks, nil
+	for i = 1, #checks do
+		local each = checks[i]
+		if (flaws ~= 0 or not each.flaws) and (not each.verbs or each.verbs[verb])
+			and (not each.pattern or raw:find(each.pattern)) then
+			answer = answer or { raw = raw, code = code, flaws = flaws }
 			local detail, text, word = each[2](link, verb, answer)
 			if detail then find(self, link, each[1], detail, verb, text, word) end
 		end
+	end
+end
+
+local function judge(self, link, raw, code, flaws)
+	if self.transcript then show(self, link, "S", raw) end
+	local track, model = link.track, self.model
+	local verb = track:outstanding()
+	local before = model and (link.state or track:state())
+	link.text = raw
+	if verb then
+		check(self, link, verb, raw, code, flaws)
 		if link.units and not track.unsure then self:unit(link, verb, code) end
 		track:answered(code)
 	else
@@ -67,12 +76,14 @@ local function judge(self, link, raw, code, flaws)
 		if code == 421 then
 			verb = track.last or "greeting"
 		elseif verb == "surplus" then
-			surplus(self, link, answer)
+			surplus(self, link, raw)
 		end
 	end
 	link.code = code
 	if code >= 500 then link.errors = link.errors + 1 end
-	if before and self.model:see(before, verb, code, flaws, track:state()) then self.fresh = true end
+	if not model then return end
+	link.state = track:state()
+	if model:see(before, verb, code, flaws, link.state) then self.fresh = true end
 end
 
 -- Of several commands in one segment any may have got no reply.
@@ -261,6 +272,7 @@ function STEPS.handshake(self, _, link)
 	show(self, link, "-", ok and "TLS is on" or "TLS failed: " .. message)
 	if ok then
 		link.track:secured()
+		link.state = nil
 	elseif link.track.injected ~= "" then
 		link.over = true        -- it may take those bytes for TLS
 	elseif code == "TIMEOUT" then
@@ -288,7 +300,7 @@ function STEPS.auth(self, step, link)
 	end
 	local track = link.track
 	track.last, link.code, link.text = "AUTH", answer.code, answer.raw
-	if answer.code == 235 then track.authed, link.legitimate = true, true end
+	if answer.code == 235 then track.authed, link.legitimate, link.state = true, true, nil end
 	if self.model then self.model:see("helo", "AUTH", answer.code, 0, track:state()) end
 end
 

@@ -153,15 +153,19 @@ end
 
 -- ---------------------------------------------------------------- states
 
+local function named(word, authed, tls)
+	local key = (authed and "auth+" or "") .. word
+	return tls and "tls+" .. key or key
+end
+
 --- The state in one word, with "tls+" and "auth+" before it.
 function Track:state()
 	local word = self.mode
 	if word == "command" then
 		word = self.rcpts > 0 and "rcpt" or self.mail and "mail" or self.helo and "helo" or "greeted"
 	end
-	if self.authed then word = "auth+" .. word end
-	if self.tls then word = "tls+" .. word end
-	return word
+	if not self.authed and not self.tls then return word end
+	return named(word, self.authed, self.tls)
 end
 
 local function reset(self)
