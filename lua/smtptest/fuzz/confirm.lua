@@ -11,6 +11,7 @@ local confirm = {}
 
 local LANES = 8             -- plays at once, where they do not disturb each other
 local FINAL = 5             -- plays of the smallest case, at least
+local SURE = 0.02           -- seconds in which a reply too many comes, also where much else runs
 
 -- What one session does to itself; anything else must be played alone.
 local OWN = { hang = true, drop = true, syntax = true, count = true, split = true, class = true, state = true,
@@ -140,15 +141,20 @@ local function first(self, cases)
 	end
 end
 
--- What fn gives while a reply may take so many seconds.
-local function with_patience(self, seconds, fn, ...)
-	local target = self.target
-	local usual = target.patience
-	target.patience = seconds
+-- What fn gives while the target's times are others.
+-- @param times  {name = seconds}, names as smtptest.fuzz.target has them
+local function with_times(self, times, fn, ...)
+	local target, usual = self.target, {}
+	for name, seconds in pairs(times) do usual[name], target[name] = target[name], seconds end
 	local ok, result = pcall(fn, self, ...)
-	target.patience = usual
+	for name, seconds in pairs(usual) do target[name] = seconds end
 	if not ok then error(result, 0) end
 	return result
+end
+
+-- How often a case shows it in n plays, on a machine that may have other things to do.
+local function patient_count(self, steps, n)
+	return with_times(self, { settle = math.max(SURE, self.target.settle) }, count, steps, n)
 end
 
 local function shrink(self, steps)
@@ -167,7 +173,7 @@ end
 local function smaller(self, steps)
 	local finding, target = self.finding, self.target
 	if finding.oracle ~= "hang" and finding.detail ~= "missing" then return shrink(self, steps) end
-	return with_patience(self, target.brisk, shrink, steps)
+	return with_times(self, { patience = target.brisk }, shrink, steps)
 end
 
 -- Its name where it is the segments that matter.
@@ -199,11 +205,11 @@ function confirm.run(steps, finding, context)
 	local self = setmetatable({ target = context.target, oracles = context.oracles, checks = context.checks,
 		finding = finding, budget = context.budget, till = context.till or math.huge,
 		fresh = context.target.words ~= nil, plays = 0, renewals = 0 }, Case)
-	local hits, total = 1 + count(self, steps, context.confirm), 1 + context.confirm
+	local hits, total = 1 + patient_count(self, steps, context.confirm), 1 + context.confirm
 	local min = steps
 	-- A hang must outlast more than our usual patience.
 	if hits == total and finding.oracle == "hang" and
-		not with_patience(self, self.target.long, shows, steps) then total = total + 1 end
+		not with_times(self, { patience = self.target.long }, shows, steps) then total = total + 1 end
 	if hits == total then
 		if SEGMENTED[finding.oracle] and context.oracles.split and not alone(self) then
 			self.split = true
@@ -211,10 +217,10 @@ function confirm.run(steps, finding, context)
 		end
 		if context.shrink then min = smaller(self, steps) end
 		local again = alone(self) and context.confirm or math.max(context.confirm, FINAL)
-		local seen = count(self, min, again)
+		local seen = patient_count(self, min, again)
 		if seen < again and context.shrink then
 			min = shrink(self, steps)
-			seen = count(self, min, again)
+			seen = patient_count(self, min, again)
 		end
 		hits, total = hits + seen, total + again
 	end

@@ -74,13 +74,24 @@ local function wrapped(text)
 	return lines
 end
 
+local FILES = { "case", "min", "transcript", "server.log", "meta.json" }
+
+-- A finding that is stable now has no folder among those that come and go.
+local function settled(path, out)
+	for _, name in ipairs(FILES) do os.remove(("%s/%s"):format(path, name)) end
+	os.remove(path)
+	os.remove(out .. "/unstable")
+end
+
 --- Writes a finding.
 -- @param record  as smtptest.fuzz.confirm makes it
 -- @param run     out (folder), seed, corpus (digest), target (name), arguments (how to reach it, for a command line)
 -- @return path of its folder
 function finding.save(record, run)
-	local path = ("%s%s/%s"):format(run.out, record.stable and "" or "/unstable", finding.id(record.signature))
+	local id = finding.id(record.signature)
+	local path = ("%s%s/%s"):format(run.out, record.stable and "" or "/unstable", id)
 	finding.folder(path)
+	if record.stable then settled(("%s/unstable/%s"):format(run.out, id), run.out) end
 	local replay = ("smtptest --fuzz --replay=%s/min %s"):format(path, run.arguments)
 	record.paragraph = finding.paragraph(record, replay)
 	local comments = { record.signature, table.unpack(wrapped(record.paragraph)) }

@@ -61,19 +61,26 @@ function Ledger:vain(signature)
 	self.open[signature] = nil
 end
 
+-- Takes a record away.
+function Ledger:forget(record)
+	for i, each in ipairs(self.records) do
+		if each == record then return table.remove(self.records, i) end
+	end
+end
+
 -- What a case says, without the names that are made up: one that says the same is about the same mistake.
 local function shape_of(steps)
 	return (case.format(steps):gsub("[zZ][qQ]%w%w%w%w%w%w%w%w%w%w", "zq"):gsub("%f[%w]c%d+ ", ""))
 end
 
 --- Writes down what smtptest.fuzz.confirm has made; what is there already under its signature, or with the same
--- smallest case, is left out.
+-- smallest case, is left out. What was unstable and is not any more is not told twice.
 -- @param alias  the signature it was first seen under
 function Ledger:record(found, alias)
 	if not found.stable then
 		self:vain(alias)
-		if self.unstable[found.signature] then return end
-		self.unstable[found.signature] = true
+		if self.unstable[found.signature] or self.known[found.signature] then return end
+		self.unstable[found.signature] = found
 	else
 		local shape = shape_of(found.min)
 		local new = not self.known[found.signature] and not self.shapes[shape]
@@ -81,6 +88,7 @@ function Ledger:record(found, alias)
 		self:know(alias)
 		self:know(found.signature)
 		if not new then return end
+		self:forget(self.unstable[found.signature])
 	end
 	table.insert(self.records, found)
 	if self.on_finding then self.on_finding(found) end
