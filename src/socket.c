@@ -227,24 +227,24 @@ socket_connected(lua_State *L)
 	struct address a;
 	struct pollfd writable = {s->fd, POLLOUT, 0};
 	socklen_t length = sizeof(int);
-	int err = 0;
+	int why, err = 0;
 
 	if (s->fd < 0)
 		return fail_closed(L);
+	a.length = sizeof a.as;
+	if (getpeername(s->fd, &a.as.any, &a.length) == 0) {
+		lua_pushboolean(L, 1);
+		return 1;
+	}
+	why = errno;
 	if (getsockopt(s->fd, SOL_SOCKET, SO_ERROR, &err, &length) < 0)
 		err = errno;
 	if (err != 0)
 		return fail(L, "connect", err);
-	a.length = sizeof a.as;
-	if (getpeername(s->fd, &a.as.any, &a.length) < 0) {
-		err = errno;
-		if (err == ENOTCONN && poll(&writable, 1, 0) == 0)
-			return fail_code(L, "EAGAIN", "connect: %s",
-			    strerror(EINPROGRESS));
-		return fail(L, "connect", err);
-	}
-	lua_pushboolean(L, 1);
-	return 1;
+	if (why == ENOTCONN && poll(&writable, 1, 0) == 0)
+		return fail_code(L, "EAGAIN", "connect: %s",
+		    strerror(EINPROGRESS));
+	return fail(L, "connect", why);
 }
 
 /* socket:accept() → socket, its peer's address; EAGAIN when nobody waits. A

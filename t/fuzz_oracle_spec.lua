@@ -68,7 +68,18 @@ describe("oracle.of_reply", function()
 		local names = {}
 		for i, each in ipairs(oracle.of_reply(oracle.set())) do names[i] = each[1] end
 		assert.same({ "syntax", "class", "state", "auth", "leak" }, names)
-		assert.same({}, oracle.of_reply { death = true })
+		assert.equal(0, #oracle.of_reply { death = true })
+	end)
+
+	it("knows those that are about a reply without flaws", function()
+		local function sound(verb)
+			local names = {}
+			for i, each in ipairs(oracle.of_reply(oracle.set()).sound[verb]) do names[i] = each[1] end
+			return table.concat(names, " ")
+		end
+		assert.equal("state auth leak", sound "MAIL")
+		assert.equal("state leak", sound "DATA")
+		assert.equal("leak", sound "NOOP")
 	end)
 end)
 

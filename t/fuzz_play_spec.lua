@@ -200,7 +200,8 @@ send "NOOP ${T} ${U}x\r\n"
 
 	it("says so where it can't connect", function()
 		local target = target_of(run.closed_port())
-		local result = play.run(assert(case.parse(case.head .. "connect\nreply\n")), target, { oracles = SET, checks = {} })
+		local result = play.run(assert(case.parse(case.head .. "connect\nreply\n")), target,
+			{ oracles = SET, checks = oracle.of_reply {} })
 		assert.equal("ECONNREFUSED", result.refused)
 		assert.is_true(result.suspicious)
 		assert.same({}, result.findings)
@@ -322,7 +323,7 @@ describe("play against a good server", function()
 	it("tells what is new to a model", function()
 		local model = require "smtptest.fuzz.model".new()
 		local steps = assert(case.parse(case.head .. NOOP))
-		local options = { oracles = SET, checks = {}, model = model }
+		local options = { oracles = SET, checks = oracle.of_reply {}, model = model }
 		assert.is_true(play.run(steps, target, options).fresh)
 		assert.is_nil(play.run(steps, target, options).fresh)
 		assert.is_true(model.transitions >= 3)

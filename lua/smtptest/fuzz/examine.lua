@@ -1,5 +1,6 @@
 --- examine: plays a case alone and looks at the target afterwards: does it live, does it answer, has it grown?
 
+local oracle = require "smtptest.fuzz.oracle"
 local play = require "smtptest.fuzz.play"
 local task = require "smtptest.task"
 
@@ -108,7 +109,7 @@ end
 -- @param strict  true: a longer look
 -- @return finding | nil
 function examine.growth(steps, target, options, strict)
-	local plain = { oracles = {}, checks = {} }
+	local plain = { oracles = {}, checks = oracle.of_reply {} }
 	local block, blocks = strict and 3 * BLOCK or BLOCK, strict and 3 or 2
 	grown(target, { steps }, block, plain)
 	local least = math.huge
@@ -127,7 +128,7 @@ end
 -- @param items  those played since it was smaller
 -- @return item, finding | nil: none does again
 function examine.grower(items, target, options)
-	local plain, sizes, order = { oracles = {}, checks = {} }, {}, {}
+	local plain, sizes, order = { oracles = {}, checks = oracle.of_reply {} }, {}, {}
 	for i, item in ipairs(items) do
 		sizes[item], order[i] = grown(target, { item.steps }, 2, plain), item
 	end

@@ -117,7 +117,8 @@ end
 --   TOOLONG …
 function Link:reply(deadline)
 	while true do
-		local after, code, flaws = scan(self.buffer, self.position)
+		local after, code, flaws
+		if self.position <= #self.buffer then after, code, flaws = scan(self.buffer, self.position) end
 		if after then
 			local raw = self.position == 1 and after > #self.buffer and self.buffer
 				or self.buffer:sub(self.position, after - 1)

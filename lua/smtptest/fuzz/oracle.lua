@@ -154,12 +154,21 @@ local EACH = {
 --- The checks of one reply.
 -- @param set  as set() gives it
 -- @return list of {name, function(link, verb, answer) → detail, text | nil}, with `flaws` (true: where the reply has
---   flaws), `verbs` (set) or `pattern` where it is only about such replies
+--   flaws), `verbs` (set) or `pattern` where it is only about such replies; `sound`: verb → those of them that are
+--   about a reply without flaws
 function oracle.of_reply(set)
 	local list = {}
 	for _, each in ipairs(EACH) do
 		if set[each[1]] then list[#list + 1] = each end
 	end
+	list.sound = setmetatable({}, { __index = function(sound, verb)
+		local few = {}
+		for _, each in ipairs(list) do
+			if not each.flaws and (not each.verbs or each.verbs[verb]) then few[#few + 1] = each end
+		end
+		sound[verb] = few
+		return few
+	end })
 	return list
 end
 

@@ -49,11 +49,10 @@ local function surplus(self, link, raw)
 end
 
 local function check(self, link, verb, raw, code, flaws)
-	local checks, answer = self.checks, nil
+	local checks, answer = flaws == 0 and self.checks.sound[verb] or self.checks, nil
 	for i = 1, #checks do
 		local each = checks[i]
-		if (flaws ~= 0 or not each.flaws) and (not each.verbs or each.verbs[verb])
-			and (not each.pattern or raw:find(each.pattern)) then
+		if (not each.verbs or each.verbs[verb]) and (not each.pattern or raw:find(each.pattern)) then
 			answer = answer or { raw = raw, code = code, flaws = flaws }
 			local detail, text, word = each[2](link, verb, answer)
 			if detail then find(self, link, each[1], detail, verb, text, word) end
@@ -61,10 +60,10 @@ local function check(self, link, verb, raw, code, flaws)
 	end
 end
 
-local function judge(self, link, raw, code, flaws)
+-- @param verb  what is outstanding, or nil
+local function judge(self, link, verb, raw, code, flaws)
 	if self.transcript then show(self, link, "S", raw) end
 	local track, model = link.track, self.model
-	local verb = track:outstanding()
 	local before = model and (link.state or track:state())
 	link.text = raw
 	if verb then
@@ -162,19 +161,20 @@ end
 local SLOW = { AUTH = true, response = true }
 
 -- Reads one reply that is due.
+-- @param verb  what is outstanding, or nil
 -- @return true | false: the connection is over
-local function read(self, link)
+local function read(self, link, verb)
 	local target = self.target
-	local patience = target.traits.auth and SLOW[link.track:outstanding()] and target.traits.auth or target.patience
+	local patience = SLOW[verb] and target.traits.auth or target.patience
 	local raw, code, flaws = link:reply(now() + patience)
 	if raw then
-		judge(self, link, raw, code, flaws)
+		judge(self, link, verb, raw, code, flaws)
 		return true
 	end
 	if flaws == "TIMEOUT" then
-		silent(self, link, link.track:outstanding() or link.track:current())
+		silent(self, link, verb or link.track:current())
 	elseif flaws == "TOOLONG" then
-		find(self, link, "syntax", "no end", link.track:outstanding() or link.track:current(), code)
+		find(self, link, "syntax", "no end", verb or link.track:current(), code)
 		link.over = true
 	else
 		closed(self, link, flaws)
@@ -184,12 +184,13 @@ end
 
 -- Reads what is there though nobody asked for it.
 local function settle(self, link)
+	if not self.careful and not link:ready() then return end
 	local settling = self.careful and self.target.settle or 0
 	while not link.over and not link.track:outstanding() do
 		if not link:ready() and settling == 0 then return end
 		local raw, code, flaws = link:reply(now() + settling)
 		if raw then
-			judge(self, link, raw, code, flaws)
+			judge(self, link, nil, raw, code, flaws)
 		else
 			if flaws ~= "TIMEOUT" then closed(self, link, flaws) end
 			return
@@ -235,11 +236,11 @@ function STEPS.send(self, step, link)
 	-- A message whose DATA was refused would be taken for commands.
 	local refused = link.track.last == "DATA" and link.track.mode == "command"
 	if refused and (bytes == ".\r\n" or bytes:find("\r\n.\r\n", -5, true)) then return end
-	if self.fences and fence.stops(self.fences, link.said, bytes) then return end
+	if self.fences and self.fences[1] and fence.stops(self.fences, link.said, bytes) then return end
 	if not bearable(self.target.traits, link, bytes) then return end
 	settle(self, link)
 	if link.over then return end
-	show(self, link, "C", bytes)
+	if self.transcript then show(self, link, "C", bytes) end
 	link.all[#link.all + 1] = bytes
 	local ok, code, _
 	if not step.split then
@@ -260,7 +261,9 @@ end
 
 -- All replies that are due: after several commands in one segment, several.
 function STEPS.reply(self, _, link)
-	while not link.over and link.track:outstanding() and read(self, link) do
+	while not link.over do
+		local verb = link.track:outstanding()
+		if not verb or not read(self, link, verb) then return end
 		if link.errors >= self.target.traits.errors then link.enough = true end
 	end
 end
@@ -308,7 +311,11 @@ function STEPS.silent(self, step, link)
 	local deadline = now() + step.seconds
 	repeat
 		local raw, code, flaws = link:reply(deadline)
-		if raw then judge(self, link, raw, code, flaws) elseif flaws ~= "TIMEOUT" then closed(self, link, flaws) end
+		if raw then
+			judge(self, link, link.track:outstanding(), raw, code, flaws)
+		elseif flaws ~= "TIMEOUT" then
+			closed(self, link, flaws)
+		end
 	until not raw
 end
 
@@ -349,22 +356,25 @@ end
 -- Reads all that is due, says QUIT, and waits for the end.
 function Play:finish(link)
 	local track = link.track
-	while not link.over and track:outstanding() and read(self, link) do end
+	while not link.over do
+		local verb = track:outstanding()
+		if not verb or not read(self, link, verb) then break end
+	end
 	settle(self, link)
 	if not link.over and track.mode == "response" and track:drained() then
 		link:send "*\r\n"
-		read(self, link)
+		read(self, link, track:outstanding())
 	end
 	if not link.over and not track.quit and not link.may_end and track.mode == "command" and track:drained() then
 		link.before_quit = track.last
 		link:send "QUIT\r\n"
-		read(self, link)
+		read(self, link, track:outstanding())
 	end
 	self.left = self.left or not track.quit
 	if track.quit then
 		while not link.over do
 			local raw, code, flaws = link:reply(now() + self.target.lingering)
-			if raw then judge(self, link, raw, code, flaws) else link.over = true end
+			if raw then judge(self, link, track:outstanding(), raw, code, flaws) else link.over = true end
 		end
 	end
 	link:close()

@@ -90,11 +90,14 @@ end
 local function serialize(self, steps)
 	local parts, n = {}, 0
 	for _, step in ipairs(steps) do
-		local bytes = step.bytes
+		local kind = step.step
+		n = n + 1
+		parts[n] = step.connection .. kind
 		-- Most replies are of any kind, and then their name says all.
-		local plain = step.step == "reply" and not step.raw and not (step.specs and step.specs[1])
-		parts[n + 1], parts[n + 2], parts[n + 3] = step.connection, step.step, bytes or plain and "" or case.line(step)
-		n = n + 3
+		if kind ~= "reply" or step.raw or step.specs and step.specs[1] then
+			n = n + 1
+			parts[n] = step.bytes or case.line(step)
+		end
 		if step.split then
 			parts[n + 1] = table.concat(step.split, ",")
 			parts[n + 2] = tostring(step.gap)
