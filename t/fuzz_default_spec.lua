@@ -42,8 +42,8 @@ end
 
 describe("default.draw", function()
 	it("gives the same cases everywhere, in any order", function()
-		assert.equal("a0aa7b5711accac1", digest(0, 999, 1))
-		assert.equal("a0aa7b5711accac1", digest(999, 0, -1))
+		assert.equal("627e854632ca6f6e", digest(0, 999, 1))
+		assert.equal("627e854632ca6f6e", digest(999, 0, -1))
 		local frozen = corpus()
 		assert.equal(digest(0, 299, 1, CONTEXTS[3], frozen), digest(299, 0, -1, CONTEXTS[3], corpus()))
 	end)
@@ -176,7 +176,7 @@ describe("walk", function()
 					if step.step == "send" and step.bytes:find "\r\n$" then
 						local line = step.bytes:sub(1, -3)
 						if kind == "byte" then
-							note(bytes, "^zq%w%w%w%w%w%w%w%w%w%w(.)x$", line)
+							note(bytes, "^zq%w%w%w%w%w%w%w%w%w%w(.)$", line)
 						else
 							note(lengths, nil, line, true)
 						end
@@ -210,8 +210,12 @@ describe("default.kinds", function()
 	it("joins every pair of commands", function()
 		local pairs_seen = {}
 		sends("pair", 22, PLAIN, function(bytes, step)
-			local one, two = bytes:match "^(%S*)[^\r\n]*\r\n(%S*)[^\r\n]*\r\n$"
-			if step.connection == "c2" and two then pairs_seen[one:gsub("^ZQ.*", "X") .. " " .. two:gsub("^ZQ.*", "X")] = true end
+			local before
+			for verb in bytes:gmatch "(%S*)[^\r\n]*\r\n" do
+				verb = verb:gsub("^ZQ.*", "X")
+				if before and step.connection == "c2" then pairs_seen[before .. " " .. verb] = true end
+				before = verb
+			end
 		end)
 		for _, one in ipairs(tuple.symbols) do
 			for _, two in ipairs(tuple.symbols) do
@@ -246,8 +250,8 @@ describe("default.kinds", function()
 		local behind, ends = {}, {}
 		sends("cancel", 70, PLAIN, function(bytes, _, steps, i)
 			local mechanism = bytes:match "^AUTH (%S+)"
-			if mechanism then
-				assert.equal("*\r\n", steps[i + 2].bytes)
+			local canceled = mechanism and (steps[i + 2].bytes == "*\r\n" or (steps[i + 4] or {}).bytes == "*\r\n")
+			if canceled then
 				behind[(steps[i - 2].bytes or ""):match "^%S*" .. " " .. mechanism] = true
 			end
 		end)

@@ -3,6 +3,8 @@
 -- A command is {name=, write = "format with one %s", need = nil | "idle" | "mail" (a transaction) | "rcpt",
 -- sets = "mail" | "maybe" (a transaction is open, perhaps), drops = true (none is)}.
 
+local dictionary = require "smtptest.fuzz.dictionary"
+
 local command = {}
 
 --- Commands that take an argument of any length and any bytes, one reply each; none waits for more, none ends.
@@ -67,14 +69,52 @@ end
 
 local SYMBOLS = {}
 
-function SYMBOLS.NOOP(self, c) return self.random:chance(1, 4) and "NOOP " .. self:name(c) or "NOOP" end
+-- Arguments of what takes any: a word, a string (RFC 5321 section 4.1.1.8), a mailbox, a verb.
+local ARGUMENTS = {
+	function(self, c) return self:name(c) end,
+	function(self, c) return '"' .. self:name(c) .. '"' end,
+	function(self, c) return "<" .. self:recipient(c) .. ">" end,
+	function(self) return self.random:pick(dictionary.cheap) end,
+}
+
+-- Mostly without an argument
+local function seldom(self, c, verb)
+	if not self.random:chance(1, 4) then return verb end
+	return verb .. " " .. self.random:pick(ARGUMENTS)(self, c)
+end
+
+-- Mostly with its name
+local function mostly(self, c, verb)
+	local argument = self.random:chance(3, 4) and ARGUMENTS[1] or self.random:pick(ARGUMENTS)
+	return verb .. " " .. argument(self, c)
+end
+
+-- Paths that are refused, for one reason or another.
+local REFUSED = {
+	function(name) return "<" .. name end,
+	function(name) return "<" .. name .. ("a"):rep(65 - #name) .. "@a.test>" end,
+	function(name) return "<" .. name .. "@>" end,
+	function(name) return "<@" .. name .. ">" end,
+	function(name) return "<" .. name .. "@a..test>" end,
+	function(name) return "<" .. name .. "@a.test> X" .. name .. "=1" end,
+	function(name) return name end,
+	function() return "" end,
+}
+
+-- Seldom: the state of a session must be as if it had not been said.
+local function refused(self, c, verb)
+	return self.random:chance(1, 8) and verb .. self.random:pick(REFUSED)(self:name(c)) or nil
+end
+
+function SYMBOLS.NOOP(self, c) return seldom(self, c, "NOOP") end
 function SYMBOLS.RSET(self, c)
+	if self.random:chance(1, 8) then return "RSET " .. self:name(c) end
 	self:link(c).mail, self:link(c).rcpt = nil, nil
 	return "RSET"
 end
-function SYMBOLS.VRFY(self, c) return "VRFY " .. self:name(c) end
-function SYMBOLS.EXPN(self, c) return "EXPN " .. self:name(c) end
-function SYMBOLS.HELP(self, c) return self.random:chance(1, 4) and "HELP " .. self:name(c) or "HELP" end
+function SYMBOLS.VRFY(self, c) return mostly(self, c, "VRFY") end
+function SYMBOLS.EXPN(self, c) return mostly(self, c, "EXPN") end
+function SYMBOLS.HELP(self, c) return seldom(self, c, "HELP") end
 function SYMBOLS.EHLO(self, c)
 	local link = self:link(c)
 	link.mail, link.rcpt, link.greeted = nil, nil, true
@@ -86,12 +126,14 @@ function SYMBOLS.HELO(self, c)
 	return "HELO " .. link.canary .. ".test"
 end
 function SYMBOLS.MAIL(self, c)
-	local link = self:link(c)
+	local line, link = refused(self, c, "MAIL FROM:"), self:link(c)
+	if line then return line end
 	if link.mail ~= true then link.mail, link.rcpt = true, nil end
 	return ("MAIL FROM:<%s>"):format(self:sender(c))
 end
 function SYMBOLS.RCPT(self, c)
-	local link = self:link(c)
+	local line, link = refused(self, c, "RCPT TO:"), self:link(c)
+	if line then return line end
 	link.rcpt = link.mail
 	return ("RCPT TO:<%s>"):format(self:recipient(c))
 end

@@ -15,9 +15,9 @@ Engine.__index = Engine
 
 local now = task.now
 
-local LOOK = 32                 -- cases between two looks at memory and logs
+local LOOK = 8                  -- cases between two looks at memory and logs
 local RECENT = 256              -- cases that are remembered, for what shows late
--- kB that the process may grow until it is asked which case did that; doubled each time in vain
+-- kB that the process may grow until it is asked which case did that; doubled each time
 local STEP, LARGEST = 256, 16384
 local OPEN = 16                 -- one case of so many may run into what is known to cost the process
 local SHARE = 0.92              -- of the time, for running cases; the rest is for what is being looked into then
@@ -138,9 +138,10 @@ local function has_grown(self)
 	return false
 end
 
+-- One that grows goes on doing so: the next time it takes more of it.
 local function look(self)
 	if self.target:reported() then self.ill, self.stop = true, true end
-	if not has_grown(self) then
+	if self.weighing or not has_grown(self) then
 		self.since = self.cases
 		return
 	end
@@ -148,8 +149,10 @@ local function look(self)
 	for _, item in ipairs(latest(self, self.cases - self.since + self.workers)) do
 		if not item.ill then items[#items + 1] = item end
 	end
+	self.growth, self.weighing = math.min(2 * self.growth, LARGEST), true
 	push(self, function(who)
-		if not who:grown(items) then self.growth = math.min(2 * self.growth, LARGEST) end
+		who:grown(items)
+		self.weighing = false
 	end)
 end
 

@@ -96,12 +96,15 @@ end
 
 -- ---------------------------------------------------------------- memory
 
+-- By how much it is bigger after these; 0 where they ended it.
 local function grown(target, cases, rounds, options)
-	local before = target:memory()
+	if not target.process:alive() then target:recover() end
+	local starts, before = target.starts, target:memory()
 	for _ = 1, rounds do
 		for _, steps in ipairs(cases) do play.run(steps, target, options) end
 	end
-	local after = target:memory()
+	if target:dead() then target:recover() end
+	local after = target.starts == starts and target:memory()
 	return before and after and after - before or 0
 end
 
@@ -117,7 +120,6 @@ function examine.growth(steps, target, options, strict)
 		least = math.min(least, grown(target, { steps }, block, plain))
 		if least < GROWTH then break end
 	end
-	if target:dead() then target:recover() end
 	if least < GROWTH or not options.oracles.memory then return nil end
 	local result = play.run(steps, target, options)
 	return { oracle = "memory", detail = "grows", verb = last_verb(result), at = #steps,
@@ -134,7 +136,7 @@ function examine.grower(items, target, options)
 	end
 	table.sort(order, function(a, b) return sizes[a] > sizes[b] end)
 	for i = 1, math.min(#order, GROWERS) do
-		if sizes[order[i]] <= 0 or target:dead() then return nil end
+		if sizes[order[i]] <= 0 then return nil end
 		local finding = examine.growth(order[i].steps, target, options)
 		if finding then return order[i], finding end
 	end

@@ -92,17 +92,38 @@ function login.draw(self, index)
 	self:leave "c1"
 end
 
---- Cancels: each mechanism behind each command, in a session of few errors.
+-- How far an exchange comes until it is canceled: function(name of the user) → initial response or nil, responses
+local CANCELS = {
+	function() return nil, "*" end,
+	function() return "=", "*" end,
+	function(name) return nil, encode(name), "*" end,
+	function(name) return encode(name), "*" end,
+}
+
+-- The same mechanism with made-up credentials, as its first step has them.
+local AGAIN = {
+	PLAIN = function(name) return encode(("\0%s\0%s"):format(name, name)) end,
+	LOGIN = function(name) return nil, encode(name), encode(name) end,
+	["CRAM-MD5"] = function(name) return nil, encode(name .. " " .. ("0"):rep(32)) end,
+}
+
+local function attempt(self, mechanism, answers)
+	self:say("c1", "AUTH " .. mechanism .. (answers[1] and " " .. answers[1] or ""))
+	for i = 2, answers.n do self:say("c1", answers[i]) end
+end
+
+--- Cancels: each mechanism behind each command, in a session of few errors; in every second one it is tried again.
 function login.cancel(self, index)
 	self:open "c1"
-	for i = 0, 4 do
+	local name, again = self:name "c1", index % 2 == 1
+	for i = 0, again and 3 or 4 do
 		local at = index * 5 + i
 		local mechanism = mechanism_of(self, at)
 		command.symbol(self, "c1", BEFORE[(at + at // #MECHANISMS) % #BEFORE + 1])
-		self:say("c1", "AUTH " .. mechanism .. (at // #MECHANISMS % 2 == 1 and " =" or ""))
-		self:say("c1", "*")
+		attempt(self, mechanism, table.pack(CANCELS[(at // #MECHANISMS + at) % #CANCELS + 1](name)))
+		if again and AGAIN[mechanism] then attempt(self, mechanism, table.pack(AGAIN[mechanism](name))) end
 	end
-	for _, name in ipairs { "NOOP", "MAIL", "RCPT", "RSET" } do command.symbol(self, "c1", name) end
+	for _, symbol in ipairs { "NOOP", "MAIL", "RCPT", "RSET" } do command.symbol(self, "c1", symbol) end
 	self:leave "c1"
 end
 

@@ -97,6 +97,7 @@ end
 local JOINED = { "NOOP", "RSET", "VRFY", "EXPN", "HELP", "EHLO", "HELO", "MAIL", "RCPT", "UNKNOWN", "ETRN", "BDAT",
 	"DATA", "EMPTY" }
 local PAIRS = 9
+local SIZES = { 2, 2, 4, 2, 2, 6 }      -- commands in a segment, in turn
 
 segment.joined = #JOINED
 
@@ -109,18 +110,17 @@ local function sends(self)
 	return number
 end
 
---- Pairs of commands in one write; c1 says the same in lockstep.
+--- Pairs of commands in one write, in every third case several pairs; c1 says the same in lockstep.
 function segment.pairs(self, index)
 	self:open "c1"
-	local starts = {}
-	for i = 0, PAIRS - 1 do
-		local at = (index * PAIRS + i) % (#JOINED * #JOINED)
-		local one, two = at % #JOINED + 1, (at // #JOINED + at % #JOINED) % #JOINED + 1
+	local starts, size = {}, SIZES[index % #SIZES + 1]
+	for i = 0, 2 * PAIRS - 1 do
+		local at = (index * PAIRS + i // 2) % (#JOINED * #JOINED)
+		local one, two = at % #JOINED, (at // #JOINED + at % #JOINED) % #JOINED
 		local before = sends(self)
-		command.symbol(self, "c1", JOINED[one])
+		command.symbol(self, "c1", JOINED[(i % 2 == 0 and one or two) + 1])
 		-- A message is not joined to its DATA.
-		if sends(self) == before + 1 then starts[before + 1] = true end
-		command.symbol(self, "c1", JOINED[two])
+		if i % size < size - 1 and sends(self) == before + 1 then starts[before + 1] = true end
 	end
 	self:quit "c1"
 	segment.join(self, 1, "c1", "c2", function(_, at) return starts[at] end)

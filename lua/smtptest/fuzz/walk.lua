@@ -76,12 +76,12 @@ function walk.byte(seed, index)
 	return (index * 109 + (random.hash(seed) & 255)) % 256
 end
 
--- In the middle, at the begin, at the end
+-- At the end, at the begin, in the middle
 local PLACES = 3
 
 local function with_byte(place, name, char)
 	if place == 2 then return char .. name end
-	return place == 1 and name .. char .. "x" or name .. char
+	return place == 1 and name .. char or name .. char .. "x"
 end
 
 local TOGETHER = 8
@@ -96,8 +96,8 @@ local function group(seed, number)
 	return table.concat(chars, "x")
 end
 
---- Commands with each byte in an argument: first eight of them at a time, then each by itself, in the middle, at the
---- begin, at the end.
+--- Commands with each byte in an argument: first eight of them at a time, then each by itself, at the end, at the
+--- begin, in the middle.
 function walk.bytes(self, index)
 	local list, first = commands(self), start(index)
 	local count, say = session(self, index)
