@@ -229,6 +229,13 @@ local BAD = {
 		c:line()
 		c:serve()
 	end, NOOP },
+	["count/missing/several"] = { function(c)
+		c:send "220 stub\r\n"
+		c:reply "250 ok"
+		c:line()
+		c:reply "354 go"
+		c:gone()
+	end, 'connect\nsend "MAIL FROM:<>\\r\\nRCPT TO:<b@b.test>\\r\\nDATA\\r\\n"\nreply\n' },
 	["count/surplus/NOOP"] = { function(c)
 		c:send "220 stub\r\n"
 		c:reply "250 ok\r\n250 ok"

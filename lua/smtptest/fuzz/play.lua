@@ -78,6 +78,8 @@ local function judge(self, link, verb, raw, code, flaws)
 			surplus(self, link, raw)
 		end
 	end
+	-- A reply before it is missing; what asks for one now is part of a message.
+	if code == 354 and verb ~= "DATA" then link.shifted = true end
 	link.code = code
 	if code >= 500 then link.errors = link.errors + 1 end
 	if not model then return end
@@ -145,7 +147,10 @@ local function silent(self, link, verb)
 	link.over = true
 	if link.track.unsure then return end
 	self.suspicious = true
-	if verb ~= "greeting" and verb ~= "message" and link:send "NOOP\r\n" then
+	if link.shifted then
+		return find(self, link, "count", "missing", several(link, verb),
+			("%s got no reply, DATA's came too early"):format(verb))
+	elseif verb ~= "greeting" and verb ~= "message" and link:send "NOOP\r\n" then
 		local raw = link:reply(now() + self.target.brisk)
 		if raw then
 			show(self, link, "S", raw)
