@@ -46,9 +46,28 @@ describe("a tracker", function()
 		assert.equal("greeting EHLO NOOP surplus", answers(one, "", 220, 250, 250, 250))
 	end)
 
+	it("passes over blanks before a verb, as some servers do", function()
+		local one = greeted()
+		assert.equal("NOOP STARTTLS", answers(one, " NOOP\r\n\t STARTTLS\r\n", 250, 220))
+		assert.equal("tls", one:state())
+		one = greeted()
+		assert.equal("STARTTLS NOOP", answers(one, " STARTTLS\r\nNOOP\r\n", 500, 250))
+	end)
+
+	it("is unsure when a server hears what was not said", function()
+		for code, text in pairs { [220] = '"STARTTLS"', [334] = "*AUTH PLAIN", [354] = ".data" } do
+			local one = greeted()
+			assert.equal("other", answers(one, text .. "\r\n", code))
+			assert.is_true(one.unsure, text)
+		end
+		local one = greeted()
+		answers(one, "DATAX\r\nX\r\n", 500, 354)
+		assert.is_false(one.unsure)
+	end)
+
 	it("knows verbs in any case, and others as other", function()
 		local one = greeted()
-		assert.equal("EHLO MAIL other other other other QUIT", answers(one,
+		assert.equal("EHLO MAIL other NOOP other other QUIT", answers(one,
 			"ehlo a\r\nMail FROM:<>\r\nXYZZY\r\n NOOP\r\n\r\nNOOPS\r\nqUIT\r\n", 250, 250, 500, 500, 500, 500, 221))
 		assert.is_true(one.quit)
 		one = greeted()

@@ -201,15 +201,17 @@ end
 -- @param context  target, oracles, checks; confirm (how often it must show itself), shrink (boolean), budget (seconds
 --   for shrinking), till (time of task.now() at which that ends at the latest)
 -- @return {finding, signature, steps, min (the case, smaller or not), hits, total, stable, plays, transcript, log}
+--   | nil: what seemed to hang takes longer than usual
 function confirm.run(steps, finding, context)
 	local self = setmetatable({ target = context.target, oracles = context.oracles, checks = context.checks,
 		finding = finding, budget = context.budget, till = context.till or math.huge,
 		fresh = context.target.words ~= nil, plays = 0, renewals = 0 }, Case)
 	local hits, total = 1 + patient_count(self, steps, context.confirm), 1 + context.confirm
 	local min = steps
-	-- A hang must outlast more than our usual patience.
-	if hits == total and finding.oracle == "hang" and
-		not with_times(self, { patience = self.target.long }, shows, steps) then total = total + 1 end
+	-- A hang must outlast more than our usual patience; else it is slow.
+	local slow = hits == total and finding.oracle == "hang"
+		and not with_times(self, { patience = self.target.long }, shows, steps)
+	if slow then return nil end
 	if hits == total then
 		if SEGMENTED[finding.oracle] and context.oracles.split and not alone(self) then
 			self.split = true

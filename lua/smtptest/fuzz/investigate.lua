@@ -38,6 +38,10 @@ end
 local function settle(self, item, steps, finding, alias)
 	if not self.ledger:begin(finding) then return self.ledger:know(alias) end
 	local found = confirm.run(steps, finding, self)
+	if not found then
+		self.ledger:vain(oracle.signature(finding))
+		return self.ledger:vain(alias)
+	end
 	note(self, item, found, oracle.signature(finding))
 	if found.stable then self.ledger:know(alias) else self.ledger:vain(alias) end
 	if found.stable and (COSTLY[finding.oracle] or finding.detail == "server") then

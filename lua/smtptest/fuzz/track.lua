@@ -51,8 +51,9 @@ function Track:drained()
 	return self.position > #self.buffer
 end
 
+-- Some servers pass over blanks in front of it.
 local function verb_of(text)
-	local verb = text:match "^(%a+)%f[^%w]"
+	local verb = text:match "^[ \t]*(%a+)%f[^%w]"
 	verb = verb and verb:upper()
 	return KNOWN[verb] and verb or "other"
 end
@@ -222,6 +223,14 @@ function AFTER.AUTH(self, code)
 end
 
 AFTER.response = AFTER.AUTH
+
+-- It may have heard what we did not mean to say.
+local HEARD = { [220] = "STARTTLS", [334] = "AUTH", [354] = "DATA" }
+
+function AFTER.other(self, code)
+	local word = HEARD[code]
+	if word and self.line:upper():find(word, 1, true) then self.unsure = true end
+end
 
 function AFTER.STARTTLS(self, code)
 	if code ~= 220 then return end
