@@ -273,6 +273,13 @@ describe("a case with AUTH", function()
 		local r, path = command "connect\nblow\n"
 		assert.equal(1, r.status)
 		assert.equal(("failure: %s:3: unknown step 'blow'\n"):format(path), r.err)
+		-- What is recorded where nobody listens: nothing has been compared.
+		for _, text in ipairs { "", "# nothing\n" } do
+			r, path = command(text)
+			assert.equal(1, r.status)
+			assert.equal("", r.out)
+			assert.equal(("failure: %s: the case has no step\n"):format(path), r.err)
+		end
 		r = run.command { "--replay=/nosuch/case", "127.0.0.1" }
 		assert.equal(1, r.status)
 		assert.equal("failure: --replay: /nosuch/case: No such file or directory\n", r.err)

@@ -13,7 +13,8 @@ local task = require "smtptest.task"
 local replay = {}
 
 local function refuse(name, line, message)
-	error(failure.new { message = ("%s:%d: %s"):format(name, line, message), code = "EINVAL", status = 1 }, 0)
+	local place = line and ("%s:%d"):format(name, line) or name
+	error(failure.new { message = ("%s: %s"):format(place, message), code = "EINVAL", status = 1 }, 0)
 end
 
 -- ---------------------------------------------------------------- exchanges that were masked
@@ -260,7 +261,10 @@ function replay.play(self, plan, options)
 	if not MATCHES[match] then error(("bad match '%s' (code, exact or none)"):format(match), 2) end
 	plan = plans.new(plan or {}, nil, 2)
 	plan.greeting, plan.proxy, plan.tls = false, nil, plan.tls == "implicit" and "implicit" or "none"
-	local player <close> = setmetatable({ name = self.name or "case", steps = rebuilt(self), plan = plan, match = match,
+	local steps = rebuilt(self)
+	-- What was recorded while nobody listened would be a success for ever.
+	if not steps[1] then refuse(self.name or "case", nil, "the case has no step") end
+	local player <close> = setmetatable({ name = self.name or "case", steps = steps, plan = plan, match = match,
 		on_difference = options.on_difference, links = {}, sessions = {}, variables = {}, differences = {}, replies = 0 },
 		Player)
 	player:run()
