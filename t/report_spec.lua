@@ -196,6 +196,21 @@ describe("--tls-report", function()
 		assert.matches('^{"days":%d+,"host":"localhost","ok":true,"ports":%[{.*"tls":"implicit".*}%]}\n$', r.out)
 	end)
 
+	it("ends with 4 when --verify was said, and it is not verified", function()
+		local server <close>, pem = serving({ tls = "implicit" }, 30)
+		local port = server.port .. "s"
+		local trusted = "--cafile=" .. run.file("insisted.pem", pem)
+		assert.equal(0, command("-p", port, "-4", "localhost").status)
+		assert.equal(0, command("--verify", trusted, "-p", port, "-4", "localhost").status)
+		assert.equal(4, command("--verify=other.test", trusted, "-p", port, "-4", "localhost").status)
+		local r = command("--verify", "-p", port, "-4", "localhost")
+		assert.equal(4, r.status)
+		assert.matches("\n  NOT verified for localhost: self%-signed certificate\n  certificate 1: ", r.out)
+		r = command("--verify", "--json", "--min-days=1", "-p", port, "-4", "localhost")
+		assert.equal(4, r.status)
+		assert.matches('"ok":false,.*"code":"CERTIFICATE",.*"status":4,.*"verified":false', r.out)
+	end)
+
 	it("ends with 1 when a certificate ends too soon", function()
 		local server <close> = serving({ tls = "implicit" }, 30)
 		for days, status in pairs { [29] = 0, [31] = 1 } do
