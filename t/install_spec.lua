@@ -93,9 +93,10 @@ describe("make install", function()
 	end)
 
 	it("gives examples that -S finds by their name", function()
-		local result = run.command({ "-c", ("cd / && '%s/bin/smtptest' -S message -p %d 127.0.0.1"):format(prefix,
-			run.closed_port()) }, { program = "sh" })
-		assert.equal("failure: connect: Connection refused\n", result.err)
+		local port = run.closed_port()
+		local result = run.command({ "-c", ("cd / && '%s/bin/smtptest' -S message -p %d 127.0.0.1"):format(prefix, port) },
+			{ program = "sh" })
+		assert.equal(("failure: connect to 127.0.0.1:%d: Connection refused\n"):format(port), result.err)
 		assert.equal(3, result.status)
 	end)
 end)
@@ -142,8 +143,9 @@ describe("a C program", function()
 
 	it("says what failed, and ends with 1", function()
 		compiled ""
-		local result = run.command({ "127.0.0.1", tostring(run.closed_port()) }, { program = folder .. "/host" })
-		assert.equal("host: connect: Connection refused\n", result.err)
+		local port = tostring(run.closed_port())
+		local result = run.command({ "127.0.0.1", port }, { program = folder .. "/host" })
+		assert.equal(("host: connect to 127.0.0.1:%s: Connection refused\n"):format(port), result.err)
 		assert.equal(1, result.status)
 	end)
 
