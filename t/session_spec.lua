@@ -138,6 +138,20 @@ describe("connect", function()
 		assert.equal(("connect to 127.0.0.1:%d: Connection refused"):format(port), tostring(err))
 	end)
 
+	it("says so where nothing comes because the script has not started its server", function()
+		local path = run.scratch "idle"
+		for _, plan in ipairs { {}, { socket = path }, { family = "inet6" } } do
+			local server <close> = smtptest.listen(plan)
+			local to = { host = server.port and server.host, port = server.port, socket = plan.socket, timeout = 0.05 }
+			local err = peer.failure("TIMEOUT", smtptest.connect, to)
+			assert.equal("greeting: timed out after 0.05 s (a server of this process listens there, and was not started)",
+				tostring(err))
+			to.timeout = 20
+			server:start()
+			smtptest.connect(to):close()
+		end
+	end)
+
 	it("tells a name that does not resolve", function()
 		local err = peer.failure("RESOLVE", smtptest.connect, { host = "no such host", port = 25 })
 		assert.equal("getaddrinfo", err.op)
