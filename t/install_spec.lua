@@ -22,13 +22,13 @@ local function good(command)
 	return output
 end
 
-local folder, prefix, make
+local folder, prefix, make, said
 
 setup(function()
 	folder = sh("mktemp -d"):gsub("\n", "")
 	prefix = folder .. "/prefix"
 	make = ("%s BUILD='%s/obj' SAN=%s PREFIX='%s' "):format(MAKE, folder, SAN, prefix)
-	good(make .. "install")
+	said = good(make .. "install")
 end)
 
 teardown(function()
@@ -71,6 +71,11 @@ end
 describe("make install", function()
 	it("puts everything below PREFIX, and nothing else", function()
 		assert.equal(sorted(expected()), tree(prefix))
+	end)
+
+	it("says how others find it where they don't look by themselves", function()
+		assert.is_truthy(said:find(("LUA_CPATH='%s/lib/lua/5.4/?.so;;' PKG_CONFIG_PATH=%s/lib/pkgconfig MANPATH=%s/share/man:\n")
+			:format(prefix, prefix, prefix), 1, true), said)
 	end)
 
 	it("gives a program that runs from anywhere, also as lmtptest", function()
