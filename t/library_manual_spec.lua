@@ -132,7 +132,7 @@ describe("an example of smtptest(3)", function()
 		assert.equal("EHLO smtptest\r\n", table.concat(r.seen))
 		local why
 		r, why = refused(programs[1])
-		assert.same({ why, "", 1 }, { r.out, r.err, r.status })
+		assert.same({ "ECONNREFUSED: " .. why, "", 1 }, { r.out, r.err, r.status })
 		assert.equal(2, run.command({}, { program = programs[1], env = LEAKY }).status)
 	end)
 
