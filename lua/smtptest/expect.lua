@@ -4,7 +4,7 @@
 --   assert.reply(250, s:noop())              -- any spec of Reply.is; gives the reply
 --   assert.is_not.reply("5xx", s:noop())
 --   assert.silent(s, 0.5)                    -- nothing comes for half a second
---   assert.closed(s, "EOF")                  -- the server closes, before a reply would time out; the code may be left out
+--   assert.closed(s, "EOF")                  -- the server closes, within the time of a reply; the code may be left out
 --   assert.is_not.closed(s)
 --
 -- A failure shows what was expected, what came (escaped), the end of the transcript, and the end of what each program
