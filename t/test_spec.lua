@@ -325,5 +325,8 @@ describe("plain busted", function()
 		assert.matches("ok 1 %- mail has the flags\n", r.out)
 		assert.matches("bad_spec%.lua:6: NOOP: expected 550, got 250 2%.0%.0 ok\n# transcript:\n", r.out)
 		assert.matches("bad_spec%.lua:10: VRFY [^\n]*: expected 299, got ", r.out)
+		r = run.command({ "-c", ("cd '%s' && exec '%s' --lua=%s bad_spec.lua"):format(folder, program, os.getenv "LUA" or "lua5.4") },
+			{ program = "sh", env = { LUA_CPATH = run.absolute:gsub("smtptest$", "?.so;;"), SMTPTEST_FLAGS = "--nosuch" } })
+		assert.matches("\nbad_spec%.lua:5: SMTPTEST_FLAGS: unrecognized option '%-%-nosuch'\n", r.out)
 	end)
 end)

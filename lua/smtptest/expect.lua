@@ -164,7 +164,7 @@ local FOLDER = debug.getinfo(1, "S").source:match "^@(.*)expect%.lua$" or ""
 -- Whether a place is in one of our modules: a spec may stand in a folder of our name.
 local function is_ours(place)
 	local name = place:sub(1, #FOLDER) == FOLDER and place:match("^([%w_]+)%.lua:%d+$", #FOLDER + 1)
-	return name and (package.loaded["smtptest." .. name] or package.preload["smtptest." .. name]) ~= nil
+	return name and (name == "init" or package.loaded["smtptest." .. name] or package.preload["smtptest." .. name]) ~= nil
 end
 
 -- The first line of a traceback that is neither ours, nor the test library's, nor C.

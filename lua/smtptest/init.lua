@@ -145,7 +145,10 @@ setmetatable(smtptest, { __index = function(self, key)
 	local plan
 	if list then plan, message = options.parse(list) end
 	-- No line of a script is wrong.
-	if not plan then error("SMTPTEST_FLAGS: " .. message:gsub("^smtptest: ", ""), 0) end
+	if not plan then
+		local why = message:gsub("^smtptest: ", "")
+		error(failure.new { op = "SMTPTEST_FLAGS", message = why, code = "EINVAL", status = 1 }, 0)
+	end
 	rawset(self, "options", plan)
 	return plan
 end })
