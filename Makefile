@@ -227,6 +227,9 @@ install: all
 		ln -sf "$${item%%:*}" "$(AT)/$${item#*:}"; \
 	done
 	@echo 'installed below $(AT)'
+	@case '$(PREFIX)' in /usr|/usr/local) ;; *) \
+		echo "Lua, pkg-config and man find it with LUA_CPATH='$(PREFIX)/$(LUA_CMOD)/?.so;;'" \
+			'PKG_CONFIG_PATH=$(PREFIX)/lib/pkgconfig MANPATH=$(PREFIX)/share/man:' ;; esac
 
 uninstall:
 	@set -e; for item in $(INSTALLED) $(LINKED); do \

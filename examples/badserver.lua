@@ -4,10 +4,15 @@
 --   smtptest --serve -p 2525 -t "" -a alice -w secret -S badserver.lua -- greylist
 --
 -- Without a word it tells which there are. All that the fault leaves alone is as the flags say; faults of STARTTLS need
--- -t. The exit status is 1 for a word that is no fault.
+-- -t. The exit status is 1 for a word that is no fault, and without --serve.
 
 local fault = require "smtptest".fault
 local server, name = ...
+
+if type(server) ~= "table" then
+	io.stderr:write "failure: badserver.lua has no server to spoil: run it with --serve\n"
+	return false
+end
 
 local FAULTS = {
 	["busy"] = { connect = fault.reply(421, "4.3.2 too many connections") },

@@ -4,7 +4,7 @@
  *	if (luaL_dostring(L, "return require 'smtptest'.connect{host = 'mx.test'}"))
  *		…
  *
- * Link what `pkg-config --libs --static smtptest` names; or, from Lua, require
+ * Link what `pkg-config --cflags --libs smtptest` names; or, from Lua, require
  * "smtptest" with smtptest.so in package.cpath. The library keeps one thread a
  * state (states in several threads do work), prints nothing, changes no signal
  * and never ends the process. */

@@ -91,6 +91,11 @@ describe("the command", function()
 			{ run { "--verfiy" } })
 	end)
 
+	it("says last what is wrong, where it is seen on a terminal", function()
+		shell(("%s >%s 2>&1"):format(command { "--verfiy" }, path "out"))
+		assert.equal(usage_of() .. "smtptest: unrecognized option '--verfiy' (did you mean '--verify'?)\n", read "out")
+	end)
+
 	-- The first three as the classic program writes them.
 	local failures = {
 		{ { "-n", "0", "h" }, "number of auth attempts must be > 0\n" },

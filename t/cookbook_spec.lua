@@ -60,24 +60,11 @@ local function with_free_ports(text)
 	end))
 end
 
--- What runs beside the rest: the next command is typed when it says that it listens, and it ends with the recipe.
-local function beside(command, number)
-	local fd = 10 - number
-	return ([[
-		mkfifo said%d
-		%s >said%d &
-		pids="$pids $!"
-		exec %d<said%d
-		read -r line <&%d
-		cat <&%d >>beside.txt &]]):format(number, command, number, fd, number, fd, fd)
-end
-
 local function script_of(commands)
-	local lines, number = { 'pids=; trap \'[ -z "$pids" ] || kill $pids\' EXIT' }, 0
+	local lines = { 'pids=; trap \'[ -z "$pids" ] || kill $pids\' EXIT' }
 	for i, command in ipairs(commands) do
-		local own = command:match "^(.*) &$"
-		if own then number = number + 1 end
-		lines[i + 1] = own and beside(own, number) or command
+		-- What runs beside the rest ends with the recipe.
+		lines[i + 1] = command .. (command:find " &$" and "\npids=\"$pids $!\"" or "")
 	end
 	return "{ " .. with_free_ports(table.concat(lines, "\n")) .. "\n}"
 end
@@ -113,7 +100,8 @@ local RUNS = {
 	["A server behind a load balancer"] = {},
 	["Log in with a token"] = { env = { TOKEN = "ya29.token" }, server = oauth },
 	["Fuzz a server with several jobs"] = { listen = { on = { rcpt = function() return 250, "5.1.5 ok" end } } },
-	["In a program of one's own"] = {},
+	["Believe a server of your own"] = {},
+	["Write a program of your own"] = {},
 }
 
 local function options_of(title, recipe)

@@ -18,6 +18,14 @@ describe("the example", function()
 		assert.are.same({ 1, "" }, { r.status, r.err })
 		assert.is_truthy(r.out:find("\nwhich fault%? busy byte%-by%-byte .* wrong%-name\n$"), r.out)
 	end)
+
+	it("badserver.lua says what it needs", function()
+		for _, words in ipairs { {}, { "--", "greylist" } } do
+			local r = run.command { "-S", "examples/badserver.lua", table.unpack(words) }
+			assert.are.same({ 1, "", "failure: badserver.lua has no server to spoil: run it with --serve\n" },
+				{ r.status, r.out, r.err })
+		end
+	end)
 end)
 
 describe("the example badserver.lua confronts", function()

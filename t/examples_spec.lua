@@ -45,9 +45,10 @@ describe("an example", function()
 
 		if not ALONE[name] then
 			it(path .. " says what failed where there is no server", function()
-				local result = run.command { "-S", path, "-p", tostring(run.closed_port()), "127.0.0.1" }
+				local port = tostring(run.closed_port())
+				local result = run.command { "-S", path, "-p", port, "127.0.0.1" }
 				assert.are.equal(3, result.status, result.out .. result.err)
-				assert.are.equal("failure: connect: Connection refused\n", result.err)
+				assert.are.equal(("failure: connect to 127.0.0.1:%s: Connection refused\n"):format(port), result.err)
 			end)
 		end
 	end

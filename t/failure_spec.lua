@@ -125,7 +125,9 @@ describe("an error of a session", function()
 			assert.equal(({ c = "ECONNREFUSED", n = "ENOENT" })[target == "/nosuch" and "n" or plan.port == port and "c"]
 				or "RESOLVE", err.code)
 			assert.same({ "clear", "", target, 3 }, { err.layer, err.transcript, err.target, err.status })
-			assert.matches(err.code == "RESOLVE" and "^getaddrinfo: " or "^connect: ", tostring(err))
+			assert.matches(err.code == "RESOLVE" and "^getaddrinfo: " or "^connect: ", err.message)
+			local prefix = "connect to " .. target .. ": " .. (err.code == "RESOLVE" and "getaddrinfo: " or "")
+			assert.equal(prefix .. err.message:match "^%l+: (.*)", tostring(err))
 		end
 	end)
 

@@ -117,6 +117,43 @@ describe("fault", function()
 		end)
 	end)
 
+	it("silence does not close, also where QUIT would", function()
+		for _, handler in ipairs { fault.cut(0, "silence"), fault.cut(5, "silence"), fault.close "silence" } do
+			with({ quit = handler }, function(s)
+				s:ehlo()
+				s:send "QUIT\r\n"
+				local result = s:drain(0.1, 0.1)
+				assert.is_nil(result.closed)
+				assert.is_true(#result.rest <= 5)
+			end)
+		end
+	end)
+
+	it("refuses wrong arguments where they are written", function()
+		for words, fn in pairs {
+			["'fault.cut' (number of bytes expected, got nil)"] = function() fault.cut() end,
+			["'fault.cut' (number of bytes expected, got -1)"] = function() fault.cut(-1) end,
+			["'fault.delay' (seconds expected, got nil)"] = function() fault.delay() end,
+			["'fault.reply' (code expected, got string)"] = function() fault.reply "550 no" end,
+			["'fault.reply' (text expected, got boolean)"] = function() fault.reply(550, true) end,
+			["'fault.raw' (bytes expected, got nil)"] = function() fault.raw() end,
+			["'fault.inject' (bytes expected, got 250)"] = function() fault.inject(250) end,
+			["'fault.malformed' (code expected, got 1000)"] = function() fault.malformed("nul", 1000) end,
+			["'fault.split' (seconds expected, got string)"] = function() fault.split(1, "x") end,
+			["'fault.truncate' (code expected, got string)"] = function() fault.truncate "bye" end,
+			["unknown option 'befor' (did you mean 'before'?)"] = function() fault.starttls { befor = "" } end,
+			["#2 to 'fault.all' (function expected, got nil)"] = function() fault.all(fault.delay(0), nil) end,
+			["'fault.nth' (number expected, got 0)"] = function() fault.nth(0, fault.delay(0)) end,
+			["'fault.first' (function expected, got 451)"] = function() fault.first(1, 451) end,
+			["'fault.where' (pattern expected, got function)"] = function() fault.where(fault.delay(0)) end,
+		} do
+			local ok, err = pcall(fn)
+			assert.is_false(ok, words)
+			assert.matches("^%S*t/fault_spec%.lua:%d+: ", err)
+			assert.is_truthy(err:find(words, 1, true), err)
+		end
+	end)
+
 	it("starttls says what does not belong there, before, after and inside", function()
 		local starttls = { tls = "starttls" }
 		with({ command = fault.starttls { before = "250 early\r\n" } }, function(s)

@@ -37,8 +37,9 @@ describe("smtptest.options", function()
 
 	it("that are refused raise, with the words of the command line", function()
 		local out = plain("print(pcall(function() return require 'smtptest'.options end))", { SMTPTEST_FLAGS = "--nosuch" })
-		assert.matches("^false", out)
-		assert.matches("nosuch", out)
+		assert.equal("false\tSMTPTEST_FLAGS: unrecognized option '--nosuch'", (out:gsub("\n$", "")))
+		out = plain("print(pcall(require 'smtptest'.open))", { SMTPTEST_FLAGS = "-p 99999" })
+		assert.matches("^false\tSMTPTEST_FLAGS: %-p: .*: 99999\n?$", out)
 	end)
 end)
 

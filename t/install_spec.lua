@@ -22,13 +22,13 @@ local function good(command)
 	return output
 end
 
-local folder, prefix, make
+local folder, prefix, make, said
 
 setup(function()
 	folder = sh("mktemp -d"):gsub("\n", "")
 	prefix = folder .. "/prefix"
 	make = ("%s BUILD='%s/obj' SAN=%s PREFIX='%s' "):format(MAKE, folder, SAN, prefix)
-	good(make .. "install")
+	said = good(make .. "install")
 end)
 
 teardown(function()
@@ -73,6 +73,11 @@ describe("make install", function()
 		assert.equal(sorted(expected()), tree(prefix))
 	end)
 
+	it("says how others find it where they don't look by themselves", function()
+		assert.is_truthy(said:find(("LUA_CPATH='%s/lib/lua/5.4/?.so;;' PKG_CONFIG_PATH=%s/lib/pkgconfig MANPATH=%s/share/man:\n")
+			:format(prefix, prefix, prefix), 1, true), said)
+	end)
+
 	it("gives a program that runs from anywhere, also as lmtptest", function()
 		assert.matches("^smtptest %d", good(("cd / && env -i '%s/bin/smtptest' --version"):format(prefix)))
 		assert.matches("^Usage: lmtptest ", (sh(("cd / && '%s/bin/lmtptest' -h"):format(prefix))))
@@ -93,9 +98,10 @@ describe("make install", function()
 	end)
 
 	it("gives examples that -S finds by their name", function()
-		local result = run.command({ "-c", ("cd / && '%s/bin/smtptest' -S message -p %d 127.0.0.1"):format(prefix,
-			run.closed_port()) }, { program = "sh" })
-		assert.equal("failure: connect: Connection refused\n", result.err)
+		local port = run.closed_port()
+		local result = run.command({ "-c", ("cd / && '%s/bin/smtptest' -S message -p %d 127.0.0.1"):format(prefix, port) },
+			{ program = "sh" })
+		assert.equal(("failure: connect to 127.0.0.1:%d: Connection refused\n"):format(port), result.err)
 		assert.equal(3, result.status)
 	end)
 end)
@@ -142,8 +148,9 @@ describe("a C program", function()
 
 	it("says what failed, and ends with 1", function()
 		compiled ""
-		local result = run.command({ "127.0.0.1", tostring(run.closed_port()) }, { program = folder .. "/host" })
-		assert.equal("host: connect: Connection refused\n", result.err)
+		local port = tostring(run.closed_port())
+		local result = run.command({ "127.0.0.1", port }, { program = folder .. "/host" })
+		assert.equal(("host: connect to 127.0.0.1:%s: Connection refused\n"):format(port), result.err)
 		assert.equal(1, result.status)
 	end)
 

@@ -338,12 +338,12 @@ local RUNS = {
 				lacks(r.read "session.case", "secret", "c2VjcmV0", "AGFsaWNlAHNlY3JldA==")
 			end },
 	},
-	["Watch a server's certificates: what is there, and does one end within two weeks?"] = {
+	["Watch a server's certificates: what is there, is it good, and does one end within two weeks?"] = {
 		{ server = offers_tls(shell.certificate()), has = { "port 587 (STARTTLS)\n", "\n  verified for mail.example\n" } },
 		{ server = offers_tls((function()
 			local certificate, key = cert.self_signed { name = "mail.example", days = 10 }
 			return { cert = certificate, key = key }
-		end)()), status = 1, has = { "NOT verified for mail.example: self-signed", "valid for less than 14 days\n" } },
+		end)()), status = 4, has = { "NOT verified for mail.example: self-signed", "valid for less than 14 days\n" } },
 	},
 	["Look for a server\\(aqs mistakes in a range of cases, and judge one again later:"] = {
 		-- What it says is another class than the code.

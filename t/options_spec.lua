@@ -163,6 +163,23 @@ describe("options.parse", function()
 		assert.same({ "one", "two", "three" }, words)
 	end)
 
+	it("refuses what follows the host where an option is used that the classic program has not", function()
+		for words, message in pairs {
+			[{ "--no-auth", "localhost", "2525" }] = "unexpected operand '2525' (a port is -p 2525)",
+			[{ "localhost", "two", "--tls-report", "three" }] = "unexpected operand 'two'",
+			[{ "-e", "", "--", "a", "b" }] = false,
+		} do
+			local p, told, code = parse(table.unpack(words))
+			if message then
+				assert.is_nil(p)
+				assert.equal(message, told)
+				assert.equal("FAILURE", code)
+			else
+				assert.is_table(p)
+			end
+		end
+	end)
+
 	it("takes a lone hyphen for an operand", function()
 		assert.same({ "-" }, (select(2, plan_of("-", "-v"))))
 	end)
@@ -297,6 +314,8 @@ describe("options.parse", function()
 			{ { "--verfiy" }, "unrecognized option '--verfiy' (did you mean '--verify'?)" },
 			{ { "--pasword=s3cret" }, "unrecognized option '--pasword' (did you mean '--password'?)" },
 			{ { "--frobnicate" }, "unrecognized option '--frobnicate'" },
+			{ { "--test", "--filter=x", "a_spec.lua" }, "unrecognized option '--filter' (options of busted stand behind '--')" },
+			{ { "--test", "--test-ouptut=TAP" }, "unrecognized option '--test-ouptut' (did you mean '--test-output'?)" },
 			{ { "--=x" }, "unrecognized option '--'" },
 			{ { "--re" }, "option '--re' is ambiguous; possibilities: "
 				.. "'--realm' '--require-tls' '--reauth-attempts' '--require-compression'" },

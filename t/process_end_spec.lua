@@ -54,7 +54,7 @@ describe("what a script started is gone when", function()
 	ends("it raises", "local x = nil + 1", { status = 70, at_once = true,
 		err = "^smtptest: %(command line%):4: attempt to perform arithmetic on a nil value" })
 	ends("a session fails", "require 'smtptest'.connect { socket = '/nosuch' }", { status = 3, at_once = true,
-		err = "^failure: connect: No such file or directory\n$" })
+		err = "^failure: connect to /nosuch: No such file or directory\n$" })
 	ends("a task fails that nobody joins", "local task = require 'smtptest'.task\n"
 		.. "task.spawn(error, 'lost')\ntask.sleep(0)", { status = 70, at_once = true, err = "^smtptest: lost\n" })
 	ends("it calls os.exit", "os.exit(5)", { status = 5 })

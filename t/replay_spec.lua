@@ -178,6 +178,17 @@ c2 reply 221
 		assert.equal("a handshake", result.differences[1].expected)
 	end)
 
+	it("blames the line that called it for wrong options", function()
+		local case_of = parse "connect\n"
+		for words, fn in pairs { ["unknown option 'mtach'"] = function() case.play(case_of, {}, { mtach = "code" }) end,
+			["bad match 'some'"] = function() case.play(case_of, {}, { match = "some" }) end,
+			["unknown plan field 'prot'"] = function() case.play(case_of, { prot = 1 }) end } do
+			local ok, err = pcall(fn)
+			assert.is_false(ok)
+			assert.matches("^%S*t/replay_spec%.lua:%d+: " .. words, err)
+		end
+	end)
+
 	it("refuses a connection that is not there, and what it can't rebuild", function()
 		local function why(text) return tostring(select(2, pcall(play, text, polite))) end
 		assert.equal("x:2: c1 is not connected", why 'reply\n')
@@ -273,6 +284,13 @@ describe("a case with AUTH", function()
 		local r, path = command "connect\nblow\n"
 		assert.equal(1, r.status)
 		assert.equal(("failure: %s:3: unknown step 'blow'\n"):format(path), r.err)
+		-- What is recorded where nobody listens: nothing has been compared.
+		for _, text in ipairs { "", "# nothing\n" } do
+			r, path = command(text)
+			assert.equal(1, r.status)
+			assert.equal("", r.out)
+			assert.equal(("failure: %s: the case has no step\n"):format(path), r.err)
+		end
 		r = run.command { "--replay=/nosuch/case", "127.0.0.1" }
 		assert.equal(1, r.status)
 		assert.equal("failure: --replay: /nosuch/case: No such file or directory\n", r.err)

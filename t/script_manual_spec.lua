@@ -195,7 +195,7 @@ describe("smtptest-script(7)", function()
 
 	it("has every handler and bound of a server", function()
 		local fields = words_of("Va", "SERVERS")
-		for name in source "lua/smtptest/server.lua":match "local HANDLERS = (%b{})":gmatch '"(%l+)"' do
+		for name in source "lua/smtptest/handlers.lua":match "local NAMES = (%b{})":gmatch '"(%l+)"' do
 			assert.is_true(fields["on." .. name], name)
 		end
 		for name in pairs(server.limits) do assert.is_true(stands(name), name) end

@@ -80,12 +80,12 @@ describe("server.listen", function()
 	local wrong = {
 		{ { prot = 1 }, "unknown option 'prot' %(did you mean 'port'%?%)" },
 		{ { tls = "ssl" }, "option 'tls': expected one of" },
-		{ { sasl = { user = {} } }, "unknown option 'user' %(did you mean 'users'%?%)" },
+		{ { sasl = { user = {} } }, "unknown option 'user' of sasl %(did you mean 'users'%?%)" },
 		{ { on = { rctp = print } }, "unknown handler 'rctp' %(did you mean 'rcpt'%?%)" },
 		{ { on = { rcpt = 550 } }, "handler 'rcpt': expected a function" },
 		{ { capabilities = { "" } }, "capability '1': expected text" },
 		{ { capabilities = { SIZE = { 5 } } }, "capability 'SIZE': expected text" },
-		{ { limits = { lines = 1 } }, "unknown option 'lines' %(did you mean 'line'%?%)" },
+		{ { limits = { lines = 1 } }, "unknown option 'lines' of limits %(did you mean 'line'%?%)" },
 	}
 	for _, case in ipairs(wrong) do
 		it("blames its caller: " .. case[2], function()

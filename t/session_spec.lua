@@ -128,13 +128,28 @@ describe("connect", function()
 	end)
 
 	it("tells a refused connection", function()
-		local err = peer.failure("ECONNREFUSED", smtptest.connect, { host = "127.0.0.1", port = run.closed_port() })
+		local port = run.closed_port()
+		local err = peer.failure("ECONNREFUSED", smtptest.connect, { host = "127.0.0.1", port = port })
 		assert.equal("connect", err.op)
 		assert.equal(3, err.status)
 		assert.equal("clear", err.layer)
 		assert.equal("", err.transcript)
 		assert.is_true(err.elapsed >= 0)
-		assert.equal("connect: Connection refused", tostring(err))
+		assert.equal(("connect to 127.0.0.1:%d: Connection refused"):format(port), tostring(err))
+	end)
+
+	it("says so where nothing comes because the script has not started its server", function()
+		local path = run.scratch "idle"
+		for _, plan in ipairs { {}, { socket = path }, { family = "inet6" } } do
+			local server <close> = smtptest.listen(plan)
+			local to = { host = server.port and server.host, port = server.port, socket = plan.socket, timeout = 0.05 }
+			local err = peer.failure("TIMEOUT", smtptest.connect, to)
+			assert.equal("greeting: timed out after 0.05 s (a server of this process listens there, and was not started)",
+				tostring(err))
+			to.timeout = 20
+			server:start()
+			smtptest.connect(to):close()
+		end
 	end)
 
 	it("tells a name that does not resolve", function()

@@ -164,6 +164,8 @@ describe("smtptest --test", function()
 		{ "a script", { "--test", "x_spec.lua", "-S", "y.lua" }, "-S and --test cannot be combined" },
 		{ "a server", { "--test", "x_spec.lua", "--serve" }, "--test and --serve cannot be combined" },
 		{ "a report of nothing", { "--test-output=TAP", "a" }, "--test-output: only --test has results" },
+		{ "two reports", { "--test", "x_spec.lua", "--test-output=TAP", "--test-output=junit:x.xml" },
+			"--test-output: there is one report, and it was given twice" },
 		{ "a report that is not there", { "--test", "x_spec.lua", "--test-output=nosuch" },
 			"--test-output: no such kind of report: nosuch (TAP, junit, json, gtest, plain, utf, or a module)" },
 		{ "a report where none can be", { "--test", "x_spec.lua", "--test-output=TAP:/nosuch/file" },
@@ -176,6 +178,37 @@ describe("smtptest --test", function()
 			assert.equal("failure: " .. case[3] .. "\n", r.err)
 		end)
 	end
+
+	it("fails when no test was run, and not when they are listed", function()
+		local r = play { good, "--", "--filter=zzz" }
+		assert.equal(1, r.status)
+		assert.equal("failure: --test: no test was run\n", r.err)
+		r = play { run.file("test/without_spec.lua", "local x = 1\nreturn x\n") }
+		assert.equal(1, r.status)
+		assert.equal("failure: --test: no test was run\n", r.err)
+		os.remove(folder .. "/without_spec.lua")
+		r = play { good, "--", "--list" }
+		assert.equal(0, r.status, r.out .. r.err)
+		assert.matches(": mail has another test\n", r.out)
+	end)
+
+	it("tells a spec that can't be read, in every report", function()
+		local broken = run.file("test/broken_spec.lua", "local x = 1\nlocal = 2\n")
+		for _, kind in ipairs { "TAP", "junit", "json", "plain" } do
+			local r = play { broken, good, "--test-output=" .. kind }
+			assert.equal(1, r.status, r.out .. r.err)
+			assert.equal("", r.err)
+			assert.matches("broken_spec%.lua:2: %S+ expected near", r.out)
+			if kind == "TAP" then
+				assert.matches("^not ok 1 %- %S+/broken_spec%.lua\n# %S+/broken_spec%.lua @ 2\n# Failure message: ", r.out)
+				assert.matches("\n1%.%.3\n$", r.out)
+			end
+		end
+		os.remove(broken)
+		local r = run.command { "--test", folder .. "/none_spec.lua", "--test-output=TAP" }
+		assert.equal(1, r.status)
+		assert.matches("\n# Failure message: Cannot find file or directory: ", r.out)
+	end)
 
 	it("fails for a spec that is not there", function()
 		local r = run.command { "--test", folder .. "/none_spec.lua" }
@@ -292,5 +325,8 @@ describe("plain busted", function()
 		assert.matches("ok 1 %- mail has the flags\n", r.out)
 		assert.matches("bad_spec%.lua:6: NOOP: expected 550, got 250 2%.0%.0 ok\n# transcript:\n", r.out)
 		assert.matches("bad_spec%.lua:10: VRFY [^\n]*: expected 299, got ", r.out)
+		r = run.command({ "-c", ("cd '%s' && exec '%s' --lua=%s bad_spec.lua"):format(folder, program, os.getenv "LUA" or "lua5.4") },
+			{ program = "sh", env = { LUA_CPATH = run.absolute:gsub("smtptest$", "?.so;;"), SMTPTEST_FLAGS = "--nosuch" } })
+		assert.matches("\nbad_spec%.lua:5: SMTPTEST_FLAGS: unrecognized option '%-%-nosuch'\n", r.out)
 	end)
 end)

@@ -12,27 +12,28 @@ local function fits(kind, value)
 	return false
 end
 
-local function unknown(name, kinds, level)
+local function unknown(name, kinds, level, whose)
 	local names = {}
 	for known in pairs(kinds) do names[#names + 1] = known end
 	table.sort(names)
 	local near = type(name) == "string" and nearest(name, names)
-	error(("unknown option '%s'%s"):format(tostring(name), near and (" (did you mean '%s'?)"):format(near) or ""),
-		level + 1)
+	local hint = near and (" (did you mean '%s'?)"):format(near) or whose and (" (%s)"):format(table.concat(names, ", "))
+	error(("unknown option '%s'%s%s"):format(tostring(name), whose and " of " .. whose or "", hint or ""), level + 1)
 end
 
 --- Checks a table of options.
 -- @param options  the table; nil is an empty one
 -- @param kinds    name -> Lua types joined by "|" ("integer" is one too), or {words, test} as in smtptest.plan.fields
 -- @param level    whom the error blames, as in error(): 1 the line that called this function, 2 its caller…
+-- @param whose    what they are the options of, where that is a field of another table
 -- @return the options; raises for an unknown name, with the nearest known one, and for a wrong value
-function argument.options(options, kinds, level)
+function argument.options(options, kinds, level, whose)
 	if options == nil then return {} end
 	level = level + 1
 	if type(options) ~= "table" then error("options are a table, got " .. type(options), level) end
 	for name, value in pairs(options) do
 		local kind = kinds[name]
-		if kind == nil then unknown(name, kinds, level) end
+		if kind == nil then unknown(name, kinds, level, whose) end
 		if not fits(kind, value) then
 			local words = type(kind) == "table" and kind[1] or kind:gsub("|", " or ")
 			error(("option '%s': expected %s, got a %s"):format(name, words, type(value)), level)

@@ -323,7 +323,7 @@ end
 
 --- Plays a case against a server: smtptest.replay, play().
 function case.play(self, plan, options)
-	local result = require "smtptest.replay".play(self, plan, options)
+	local result = require "smtptest.replay".play(self, plan, options, 2)
 	return result
 end
 

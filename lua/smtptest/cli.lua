@@ -327,8 +327,9 @@ function cli.main(argv, conceal)
 		if code == "FAILURE" then
 			failed(message)
 		else
-			complain(message)
+			-- Last, where it is seen: the usage text is long.
 			usage(program)
+			complain(message)
 		end
 		return status_of_usage(argv)
 	end

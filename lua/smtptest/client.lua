@@ -50,7 +50,7 @@ function client.new(server, transport, peer)
 	return setmetatable({
 		server = server, transport = transport, peer = peer, protocol = server.protocol,
 		pending = "", ssf = 0, errors = 0, turns = 0, timeout = server.plan.timeout or 300,
-		filter = false, unwelcome = false, finished = false,
+		filter = false, unwelcome = false, finished = false, silent = false,
 	}, Client)
 end
 

@@ -4,7 +4,7 @@
 --   assert.reply(250, s:noop())              -- any spec of Reply.is; gives the reply
 --   assert.is_not.reply("5xx", s:noop())
 --   assert.silent(s, 0.5)                    -- nothing comes for half a second
---   assert.closed(s, "EOF")                  -- the server closes; the code may be left out
+--   assert.closed(s, "EOF")                  -- the server closes, within the time of a reply; the code may be left out
 --   assert.is_not.closed(s)
 --
 -- A failure shows what was expected, what came (escaped), the end of the transcript, and the end of what each program
@@ -28,7 +28,8 @@ local TRANSCRIPT, OUTPUT = 20, 10       -- lines that a failure shows
 local function last_lines(text, count)
 	local lines = {}
 	for line in text:gmatch "[^\n]+" do lines[#lines + 1] = line end
-	return table.concat(lines, "\n  ", math.max(1, #lines - count + 1))
+	local first = math.max(1, #lines - count + 1)
+	return (first > 1 and "…\n  " or "") .. table.concat(lines, "\n  ", first)
 end
 
 -- The end of what the programs said that a spec has started, and that have not been closed.
@@ -113,15 +114,16 @@ local function silent(state, arguments, level)
 	return ok, { session }
 end
 
--- Whether the server closes, with which code, and what it said before. Nobody waits for what is not to come.
+-- Whether the server closes, with which code, what it said before, and how long that was waited for. Nobody waits for
+-- what is not to come.
 local function ending(session, wanted)
 	if not wanted then
 		local _, bytes, code = session:silent(0)
-		return code, bytes or ""
+		return code, bytes or "", 0
 	end
 	local limit = session:seconds "reply"
 	local replies = session:drain(limit, limit)
-	return replies.closed, (#replies > 0 and shown(replies) or "") .. replies.rest
+	return replies.closed, (#replies > 0 and shown(replies) or "") .. replies.rest, limit
 end
 
 -- assert.closed(session, code): replies that come before the end are allowed.
@@ -129,12 +131,13 @@ local function closed(state, arguments, level)
 	local session, wanted = arguments[1], arguments[2]
 	if not is_session(session) then bad("closed", 1, "session", session, level) end
 	if wanted ~= nil and type(wanted) ~= "string" then bad("closed", 2, "code", wanted, level) end
-	local code, said = ending(session, state.mod)
+	local code, said, limit = ending(session, state.mod)
 	local ok = code ~= nil and (wanted == nil or code == wanted)
 	if ok ~= state.mod then
 		local what = wanted and " with " .. wanted or ""
-		tell(arguments, state.mod and ("expected the server to close%s, got %s"):format(what,
-				code and "the end with " .. code or said ~= "" and core.escape(said) or "nothing")
+		tell(arguments, state.mod and ("expected the server to close%s, got %s%s"):format(what,
+				code and "the end with " .. code or said ~= "" and core.escape(said) or "nothing",
+				code and "" or (" in %g s"):format(limit))
 			or ("expected the connection to stay open, got the end with %s"):format(code), session)
 	end
 	return ok, { session }
@@ -161,7 +164,7 @@ local FOLDER = debug.getinfo(1, "S").source:match "^@(.*)expect%.lua$" or ""
 -- Whether a place is in one of our modules: a spec may stand in a folder of our name.
 local function is_ours(place)
 	local name = place:sub(1, #FOLDER) == FOLDER and place:match("^([%w_]+)%.lua:%d+$", #FOLDER + 1)
-	return name and (package.loaded["smtptest." .. name] or package.preload["smtptest." .. name]) ~= nil
+	return name and (name == "init" or package.loaded["smtptest." .. name] or package.preload["smtptest." .. name]) ~= nil
 end
 
 -- The first line of a traceback that is neither ours, nor the test library's, nor C.

@@ -1,8 +1,8 @@
 --- failure: the one error object that session methods raise.
 --
 -- Fields: `code` (an errno name, or one of the words of CODES), `message`, `op` (what was being done), `layer`
--- ("clear" "tls" "sasl"), `elapsed` (seconds), `transcript` (text), `reply`, `session`, `status` (exit status that
--- tells what failed). `tostring` is one line.
+-- ("clear" "tls" "sasl"), `elapsed` (seconds), `transcript` (text), `reply`, `session`, `target` (of connecting: the
+-- "host:port", or the path of a socket), `status` (exit status that tells what failed). `tostring` is one line.
 
 local failure = {}
 
@@ -48,6 +48,8 @@ end
 
 function Failure:__tostring()
 	local message = self.message
+	-- The message alone is what the classic program prints.
+	if self.target then return one_line(("connect to %s: %s"):format(self.target, (message:gsub("^connect: ", "")))) end
 	-- A question that nobody answered says all: "no password given".
 	if self.op and self.code ~= "INTERACT" and message:sub(1, #self.op) ~= self.op then
 		message = self.op .. ": " .. message

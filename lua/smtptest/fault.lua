@@ -8,27 +8,53 @@
 --
 -- Each returns function(client, …), which a script may call by itself, too, in server:script().
 
+local argument = require "smtptest.argument"
 local cert = require "smtptest.core.cert"
 local task = require "smtptest.task"
 
 local fault = {}
+
+-- ---------------------------------------------------------------- what they are made of
+
+-- A wrong argument is told where it was written, not when the handler is called.
+local function check(name, index, good, expected, value)
+	if good then return end
+	error(("bad argument #%d to 'fault.%s' (%s expected, got %s)"):format(index, name, expected,
+		type(value) == "number" and tostring(value) or type(value)), 3)
+end
+
+local function is_code(value)
+	return math.type(value) == "integer" and value >= 0 and value <= 999
+end
+
+local function is_text(value)
+	return value == nil or type(value) == "string"
+end
+
+local function is_count(value, least)
+	return math.type(value) == "integer" and value >= least
+end
 
 -- ---------------------------------------------------------------- what is said
 
 --- Waits, and leaves the answer to who comes next.
 -- @param seconds  how long
 function fault.delay(seconds)
+	check("delay", 1, type(seconds) == "number" and seconds >= 0, "seconds", seconds)
 	return function() task.sleep(seconds) end
 end
 
 --- Another reply than the right one.
 -- @param code, text  as Client.reply
 function fault.reply(code, text)
+	check("reply", 1, is_code(code), "code", code)
+	check("reply", 2, is_text(text), "text", text)
 	return function() return code, text end
 end
 
 --- Exact bytes instead of the reply.
 function fault.raw(bytes)
+	check("raw", 1, type(bytes) == "string", "bytes", bytes)
 	return function(client)
 		client:send(bytes)
 		return true
@@ -37,6 +63,7 @@ end
 
 --- Bytes before the right answer, in the same write.
 function fault.inject(bytes)
+	check("inject", 1, type(bytes) == "string", "bytes", bytes)
 	return function(client) client.pending = client.pending .. bytes end
 end
 
@@ -64,6 +91,7 @@ function fault.malformed(kind, code)
 	local form = MALFORMED[kind]
 	if not form then error(("unknown malformation '%s'"):format(tostring(kind)), 2) end
 	code = code or 250
+	check("malformed", 2, is_code(code), "code", code)
 	return fault.raw(form:format(code, code))
 end
 
@@ -80,6 +108,7 @@ function fault.split(sizes, gap)
 	for _, size in ipairs(type(sizes) == "table" and sizes or { sizes }) do
 		if math.type(size) ~= "integer" or size < 1 then error("a size is an integer from 1", 2) end
 	end
+	check("split", 2, gap == nil or type(gap) == "number" and gap >= 0, "seconds", gap)
 	return function(client)
 		client:through(function(bytes, write)
 			local position, i = 1, 1
@@ -98,7 +127,10 @@ end
 local ENDS = {
 	close = function(client) client:close() end,
 	reset = function(client) client:abort() end,
-	silence = function(client) client:through(function() return true end) end,
+	silence = function(client)
+		client.silent = true
+		client:through(function() return true end)
+	end,
 }
 
 local function check_end(how)
@@ -111,6 +143,7 @@ end
 -- @param n    bytes
 -- @param how  "close" (default), "reset", or "silence": nothing is sent any more
 function fault.cut(n, how)
+	check("cut", 1, is_count(n, 0), "number of bytes", n)
 	local finish = check_end(how)
 	return function(client)
 		local left = n
@@ -143,6 +176,8 @@ end
 --- A reply, and then TCP ends inside TLS without close_notify (RFC 8446 section 6.1).
 -- @param code, text  default 221
 function fault.truncate(code, text)
+	check("truncate", 1, code == nil or is_code(code), "code", code)
+	check("truncate", 2, is_text(text), "text", text)
 	return function(client)
 		client:reply(code or 221, text or "2.0.0 bye")
 		-- Not the layers: they would say good-bye.
@@ -153,11 +188,15 @@ end
 
 -- ---------------------------------------------------------------- TLS
 
+local STARTTLS = { before = "string", after = "string", inside = "string", code = "integer", text = "string",
+	tls = "table" }
+
 --- For `command`: STARTTLS with bytes where none belong (RFC 3207 section 5, CVE-2011-0411).
 -- @param fields  before: in clear, before the 220; after: in clear, behind it in the same write; inside: the first
 --   thing under TLS; code, text: of the reply (default 220); tls: fields for Client.starttls, such as
 --   fault.certificate makes
 function fault.starttls(fields)
+	fields = argument.options(fields, STARTTLS, 2)
 	return function(client, verb)
 		if verb ~= "STARTTLS" then return nil end
 		local code = fields.code or 220
@@ -192,6 +231,7 @@ end
 --- Asks each handler until one answers.
 function fault.all(...)
 	local list = { ... }
+	for i = 1, select("#", ...) do check("all", i, type(list[i]) == "function", "function", list[i]) end
 	return function(...)
 		for _, fn in ipairs(list) do
 			local code, text = fn(...)
@@ -202,6 +242,8 @@ end
 
 --- Only the n-th time that it is asked, over all connections.
 function fault.nth(n, fn)
+	check("nth", 1, is_count(n, 1), "number", n)
+	check("nth", 2, type(fn) == "function", "function", fn)
 	local count = 0
 	return function(...)
 		count = count + 1
@@ -211,6 +253,8 @@ end
 
 --- Only the first n times, over all connections: what a client must try again.
 function fault.first(n, fn)
+	check("first", 1, is_count(n, 0), "number", n)
+	check("first", 2, type(fn) == "function", "function", fn)
 	local count = 0
 	return function(...)
 		count = count + 1
@@ -220,6 +264,8 @@ end
 
 --- Only when the first argument of the handler (an address, a verb, a name) matches a Lua pattern.
 function fault.where(pattern, fn)
+	check("where", 1, type(pattern) == "string", "pattern", pattern)
+	check("where", 2, type(fn) == "function", "function", fn)
 	return function(client, first, ...)
 		if type(first) == "string" and first:find(pattern) then return fn(client, first, ...) end
 	end

@@ -64,6 +64,11 @@ local function chosen(name)
 	return function(state, value) state.mode[name] = value end
 end
 
+local function test_output(state, value, flag)
+	if state.mode.test_output then return flag .. ": there is one report, and it was given twice" end
+	state.mode.test_output = value
+end
+
 local function remember(name)
 	return function(state, value) state[name] = value end
 end
@@ -140,7 +145,7 @@ local flags = {
 
 	{ long = "test", effect = chosen "test", group = "Tests",
 		help = "operands are busted specs, and the host" },
-	{ long = "test-output", arg = "kind", effect = chosen "test_output", group = "Tests",
+	{ long = "test-output", arg = "kind", effect = test_output, group = "Tests",
 		help = "their report: TAP, junit, json, ...[:file]" },
 
 	{ long = "record", arg = "file", field = "record", group = "Record and replay",

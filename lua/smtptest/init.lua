@@ -83,7 +83,7 @@ end
 
 --- Makes a server: smtptest.server, listen().
 function smtptest.listen(plan)
-	local server = require "smtptest.server".listen(plan)
+	local server = require "smtptest.server".listen(plan, 2)
 	return server
 end
 
@@ -142,8 +142,13 @@ setmetatable(smtptest, { __index = function(self, key)
 		return nil
 	end
 	local list, message = split(os.getenv "SMTPTEST_FLAGS" or "")
-	if not list then error("SMTPTEST_FLAGS: " .. message, 2) end
-	local plan = smtptest.parse(list)
+	local plan
+	if list then plan, message = options.parse(list) end
+	-- No line of a script is wrong.
+	if not plan then
+		local why = message:gsub("^smtptest: ", "")
+		error(failure.new { op = "SMTPTEST_FLAGS", message = why, code = "EINVAL", status = 1 }, 0)
+	end
 	rawset(self, "options", plan)
 	return plan
 end })

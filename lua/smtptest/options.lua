@@ -52,12 +52,20 @@ end
 
 -- ---------------------------------------------------------------- parsing
 
+-- The classic program ignores what follows the host; whoever uses an option of ours is told.
+local function surplus(state)
+	local word = state.words[2]
+	if not (word and state.ours) then return nil end
+	return ("unexpected operand '%s'%s"):format(word, word:find "^%d+$" and (" (a port is -p %s)"):format(word) or "")
+end
+
 --- Takes one option into account.
 -- @param text  its argument, or nil
 -- @param flag  as the user wrote it, for messages
 -- @return nil | message of a failure
 local function apply(state, option, text, flag)
 	local value = option.value
+	state.ours = state.ours or option.group ~= "classic"
 	if text then
 		local why, words
 		value, why, words = value_of[option.kind or "text"](text)
@@ -78,6 +86,8 @@ local function finish(state)
 	local words, message = modes.finish(mode, state.words)
 	if not words then return message end
 	state.words = words
+	message = surplus(state)
+	if message then return message end
 	plan.host = words[1]
 	if state.implicit then
 		plan.tls = "implicit"
@@ -104,7 +114,10 @@ local function take_long(state, argv, i)
 	local name, text = argv[i]:match "^%-%-([^=]*)=?(.*)$"
 	local has_text = argv[i]:find("=", 1, true) ~= nil
 	local option, message = find_long(name)
-	if not option then return nil, message, "USAGE" end
+	if not option then
+		if state.mode.test and not message:find "%)$" then message = message .. " (options of busted stand behind '--')" end
+		return nil, message, "USAGE"
+	end
 	local flag, last, first = "--" .. option.long, i, #name + 4
 	if has_text and not option.arg then
 		return nil, ("option '%s' doesn't allow an argument"):format(flag), "USAGE"

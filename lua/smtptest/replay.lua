@@ -13,7 +13,8 @@ local task = require "smtptest.task"
 local replay = {}
 
 local function refuse(name, line, message)
-	error(failure.new { message = ("%s:%d: %s"):format(name, line, message), code = "EINVAL", status = 1 }, 0)
+	local place = line and ("%s:%d"):format(name, line) or name
+	error(failure.new { message = ("%s: %s"):format(place, message), code = "EINVAL", status = 1 }, 0)
 end
 
 -- ---------------------------------------------------------------- exchanges that were masked
@@ -251,16 +252,21 @@ local MATCHES = { code = true, exact = true, none = true }
 -- @param plan     where to (host, port …); tls="implicit" is TLS from the first byte, STARTTLS stands in the case
 -- @param options  match: "code" (default: the specs of each reply, or the code of its string), "exact" (the string to
 --   the byte), "none" (nothing is judged); on_difference: function(difference), called at once
+-- @param level    whom an error blames, as in error(): 1 (default) the line that called play, 2 its caller…
 -- @return {same = boolean, replies = how many came, differences = list of {line, connection, expected, got}}; a
 --   connection that ends too early is one, and its other steps are left out. Raises EINVAL for a case that can't be
 --   played, NOMECH, INTERACT, and what connecting raises
-function replay.play(self, plan, options)
-	options = argument.options(options, OPTIONS, 2)
+function replay.play(self, plan, options, level)
+	level = (level or 1) + 1
+	options = argument.options(options, OPTIONS, level)
 	local match = options.match or "code"
-	if not MATCHES[match] then error(("bad match '%s' (code, exact or none)"):format(match), 2) end
-	plan = plans.new(plan or {}, nil, 2)
+	if not MATCHES[match] then error(("bad match '%s' (code, exact or none)"):format(match), level) end
+	plan = plans.new(plan or {}, nil, level)
 	plan.greeting, plan.proxy, plan.tls = false, nil, plan.tls == "implicit" and "implicit" or "none"
-	local player <close> = setmetatable({ name = self.name or "case", steps = rebuilt(self), plan = plan, match = match,
+	local steps = rebuilt(self)
+	-- What was recorded while nobody listened would be a success for ever.
+	if not steps[1] then refuse(self.name or "case", nil, "the case has no step") end
+	local player <close> = setmetatable({ name = self.name or "case", steps = steps, plan = plan, match = match,
 		on_difference = options.on_difference, links = {}, sessions = {}, variables = {}, differences = {}, replies = 0 },
 		Player)
 	player:run()

@@ -158,6 +158,8 @@ local function examine(self, plan)
 		self.days = math.min(self.days or math.maxinteger, self.chain[i].days)
 	end
 	judge(self, base, plan, usual)
+	-- Who says --verify insists on it, as a session does.
+	if plan.verify and not self.verified then self.code, self.status = "CERTIFICATE", 4 end
 	self.versions, self.refused = {}, {}
 	for _, version in ipairs(VERSIONS) do
 		local found = version_of(base, version)
@@ -175,14 +177,15 @@ local OPTIONS = { ports = "string|integer", each = "function" }
 
 --- Finds out what the TLS of a host is like.
 -- @param plan     plan fields: host, port (one, or several as `ports`), protocol, tls ("implicit" for all), timeout,
---   cafile capath, verify (a name to judge instead of the host), certfile keyfile, helo source family
+--   cafile capath, verify (a bad certificate is a failure; a name: to judge instead of the host), certfile keyfile,
+--   helo source family
 -- @param options  ports ("25,587,465s,24l", default the plan's port), each (called with every port's table when it is
 --   complete)
 -- @return {host, days, ports = list of {port, protocol, tls, and: error, code, status; or protocol_version cipher group
 --   (what is agreed on without further words), versions = list of {version, ciphers, group, resumption}, refused = list
 --   of versions, alpn ("smtp", "ignored", "refused"), name, verified, problems = list of reasons, chain = list of
---   {subject issuer names key signature serial fingerprint not_before not_after days}, days = the fewest}}; raises
---   for ports that are none
+--   {subject issuer names key signature serial fingerprint not_before not_after days}, days = the fewest, and, with
+--   verify, code "CERTIFICATE" and status 4 where it is not verified}}; raises for ports that are none
 function report.tls(plan, options)
 	options = argument.options(options, OPTIONS, 2)
 	local base = plans.new({}, plan or session.options())

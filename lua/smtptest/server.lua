@@ -7,8 +7,8 @@ local argument = require "smtptest.argument"
 local cert = require "smtptest.core.cert"
 local clients = require "smtptest.client"
 local failure = require "smtptest.failure"
+local handlers = require "smtptest.handlers"
 local poll = require "smtptest.core.poll"
-local nearest = require "smtptest.nearest"
 local plans = require "smtptest.plan"
 local receiver = require "smtptest.receiver"
 local task = require "smtptest.task"
@@ -33,8 +33,6 @@ end
 local SASL = { users = "table", mechanisms = "string|table", realm = "string", options = "table", minssf = "integer",
 	maxssf = "integer" }
 
-local HANDLERS = { "auth", "begin", "command", "connect", "data", "ehlo", "mail", "quit", "rcpt" }
-
 --- Bounds against abuse: bytes of a command line and of a message, recipients of one, connections at once, and refusals
 -- on one connection before it is closed.
 server.limits = { line = 65536, message = 64 << 20, recipients = 1000, connections = 4000, errors = 100 }
@@ -43,21 +41,6 @@ local LIMITS = {}
 for name in pairs(server.limits) do LIMITS[name] = "integer" end
 
 local DEFAULT_CAPABILITIES = { "PIPELINING", "SIZE", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "DSN", "CHUNKING" }
-
-local function check_handlers(on, level)
-	for name, fn in pairs(on) do
-		local known = false
-		for _, handler in ipairs(HANDLERS) do known = known or handler == name end
-		if not known then
-			local near = type(name) == "string" and nearest(name, HANDLERS)
-			error(("unknown handler '%s'%s"):format(tostring(name), near and (" (did you mean '%s'?)"):format(near) or ""),
-				level + 1)
-		end
-		if type(fn) ~= "function" then
-			error(("handler '%s': expected a function, got a %s"):format(name, type(fn)), level + 1)
-		end
-	end
-end
 
 -- What was given, checked, its keywords in upper case.
 local function in_capitals(given, level)
@@ -148,20 +131,22 @@ end
 --   = false} changes them); on (handlers); proxy (true: a PROXY header must come first); timeout (seconds for
 --   a command, 300; a message has twice that, and a second for each 1000 bytes); limits (as server.limits); keep
 --   (false: `messages` stays empty)
+-- @param level  whom an error blames, as in error(): 1 (default) the line that called listen, 2 its caller…
 -- @return server: host port messages capabilities limits plan certificate (PEM text, nil where it is a file's, or there
 --   is no TLS); raises when it can't be bound, TLS for a key or certificate that can't be used, and NOMECH for a
 --   mechanism that the Cyrus library does not have
-function server.listen(plan)
-	plan = laid_over({ port = 0, protocol = "smtp", tls = "none", name = "localhost" }, argument.options(plan, PLAN, 2))
+function server.listen(plan, level)
+	level = (level or 1) + 1
+	plan = laid_over({ port = 0, protocol = "smtp", tls = "none", name = "localhost" },
+		argument.options(plan, PLAN, level))
 	plan.host = plan.host or plan.family == "inet6" and "::1" or "127.0.0.1"
-	argument.options(plan.sasl, SASL, 2)
+	argument.options(plan.sasl, SASL, level, "sasl")
 	local unknown = acceptor.unknown(plan.sasl or {})
 	if unknown then raise("sasl", ("the Cyrus library has no mechanism '%s' for servers"):format(unknown), "NOMECH") end
-	local limits = laid_over(server.limits, argument.options(plan.limits, LIMITS, 2))
-	check_handlers(plan.on or {}, 2)
-	local given = in_capitals(plan.capabilities or {}, 2)
+	local limits = laid_over(server.limits, argument.options(plan.limits, LIMITS, level, "limits"))
+	local on, given = handlers.new(plan.on, level), in_capitals(plan.capabilities or {}, level)
 	local self = setmetatable({
-		plan = plan, name = plan.name, protocol = plan.protocol, limits = limits, on = plan.on or {},
+		plan = plan, name = plan.name, protocol = plan.protocol, limits = limits, on = on,
 		hello = plan.protocol == "lmtp" and "LHLO" or "EHLO",
 		given = given, capabilities = capabilities_of(given, limits),
 		messages = {}, waiters = {}, clients = {}, count = 0, facts = {}, listeners = {}, offered = {}, received = 0,
@@ -377,6 +362,8 @@ end
 local function linger(client)
 	local t = client.transport
 	if t.closed or client.ended or client.mute then return t:close() end
+	-- Who was made silent on purpose does not say that it ends, either.
+	while client.silent and client.finished and t:read(65536, client.timeout) do client:breathe() end
 	t:shutdown()
 	local deadline = task.now() + 1
 	while t:read(65536, math.max(0, deadline - task.now())) and task.now() < deadline do client:breathe() end

@@ -8,11 +8,13 @@ local failure = require "smtptest.failure"
 local reply = require "smtptest.reply"
 local ehlo = require "smtptest.ehlo"
 local task = require "smtptest.task"
+local wire = require "smtptest.wire"
 
 local smtp = { methods = {} }
 local methods = smtp.methods
 
 local CHUNK = 65536
+local UNATTENDED = " (a server of this process listens there, and was not started)"
 
 --- Seconds each phase may take where the plan's time-out does not say; every read names its phase here
 -- (RFC 5321 section 4.5.3.2).
@@ -33,7 +35,10 @@ end
 function methods:fail(op, message, code, fields, seconds)
 	fields = fields or {}
 	fields.op, fields.message, fields.code = op, message, code
-	if code == "TIMEOUT" then fields.message = ("timed out after %g s"):format(seconds or self:seconds(op)) end
+	if code == "TIMEOUT" then
+		fields.message = ("timed out after %g s%s"):format(seconds or self:seconds(op),
+			wire.unattended(self.transport.wire.peer) and UNATTENDED or "")
+	end
 	if code == "EOF" then fields.message = "the server closed the connection" end
 	fields.layer = self.transport:layer_name()
 	fields.elapsed = self.written and task.now() - self.written

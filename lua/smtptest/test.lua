@@ -33,7 +33,7 @@ end
 
 -- The run's core, which alone can skip what is left of it.
 local function catch_core()
-	local make, caught = busted_module "busted.core", {}
+	local make, caught = busted_module "busted.core", { tests = 0 }
 	package.loaded["busted.core"] = function()
 		caught.core = make()
 		return caught.core
@@ -106,8 +106,17 @@ function test.begin(stopped, caught)
 		test.attached = true
 		return nil, true
 	end)
+	-- Where a spec could not be loaded there is no line, and TAP's report fails for want of it.
+	busted.subscribe({ "error" }, function(element, _, message, trace)
+		if type(trace) == "table" and not trace.currentline then
+			trace.short_src = trace.short_src or element.name or "?"
+			trace.currentline = type(message) == "string" and tonumber(message:match ":(%d+):") or 0
+		end
+		return nil, true
+	end, { priority = 1 })
 	-- An interrupt ends the run, and the report is still written.
 	busted.subscribe({ "test", "end" }, function()
+		caught.tests = caught.tests + 1
 		if stopped() then caught.core.skipAll = true end
 		return nil, true
 	end)
@@ -116,7 +125,8 @@ end
 --- Runs specs.
 -- @param options  specs (paths of .lua files and folders), words (of the command line, for busted), output (nil, or the
 --   kind of report, and behind a colon the file), stopped (function() → whether the user has interrupted)
--- @return 0, or 1 when a spec has failed; raises an error of status 1 when busted or the report can't be had
+-- @return 0, or 1 when a spec has failed; raises an error of status 1 when busted or the report can't be had, and when
+--   there was no test
 function test.run(options)
 	keep_alive()
 	local caught = catch_core()
@@ -141,9 +151,11 @@ function test.run(options)
 		local closed, message = report:close()
 		if not closed then refuse("--test-output: " .. message) end
 	end
-	if ok then return 0 end
-	if getmetatable(err) ~= Ended then error(err, 0) end
-	return err.status == 0 and 0 or 1
+	if not ok and getmetatable(err) ~= Ended then error(err, 0) end
+	if not ok and err.status ~= 0 then return 1 end
+	-- A list of names is no run.
+	if test.attached and caught.tests == 0 and not options.stopped() then refuse "--test: no test was run" end
+	return 0
 end
 
 return test

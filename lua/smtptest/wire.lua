@@ -229,6 +229,18 @@ local Listener = {}
 Listener.__index = Listener
 Listener.__name = "smtptest.listener"
 
+local idle = setmetatable({}, { __mode = "k" })     -- listeners that nobody has accepted from yet
+
+--- Whether this very process listens at an address, and has not begun to accept.
+-- @param address  as Wire.peer, or nil
+function wire.unattended(address)
+	for listener in pairs(address and idle or {}) do
+		local own = listener.path and { path = listener.path } or listener:address() or {}
+		if own.port == address.port and own.host == address.host and own.path == address.path then return true end
+	end
+	return false
+end
+
 --- Binds and listens.
 -- @param address  as of smtptest.core.socket
 -- @return listener | nil, message, code
@@ -240,12 +252,15 @@ function wire.listen(address, options)
 	if not source then return nil, message, code end
 	source.listening = true
 	local path = address.family == "unix" and address.path:byte() ~= 0 and address.path or nil
-	return setmetatable({ sock = sock, source = source, path = path }, Listener)
+	local self = setmetatable({ sock = sock, source = source, path = path }, Listener)
+	idle[self] = true
+	return self
 end
 
 --- Waits for a client.
 -- @return wire, address | nil, message, code
 function Listener:accept(deadline)
+	idle[self] = nil
 	while true do
 		local sock, address, code = self.sock:accept()
 		if sock then
@@ -268,7 +283,7 @@ end
 --- Closes, and removes the path of a UNIX socket; whoever waits in accept gets CANCELED.
 function Listener:close()
 	if self.closed then return true end
-	self.closed = true
+	self.closed, idle[self] = true, nil
 	task.forget(self.source)
 	if self.path then file.unlink(self.path) end
 	return self.sock:close()
