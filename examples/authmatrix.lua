@@ -22,6 +22,12 @@ local function open()
 	return smtptest.open(smtptest.plan { auth = false })
 end
 
+-- Whether the connection is in step; else what is wrong with it, too.
+local function in_step(s)
+	local ok, reply = pcall(s.noop, s)
+	return ok and reply:is(250), reply
+end
+
 local offered
 do
 	local s <close> = open()
@@ -36,11 +42,13 @@ for mechanism in mechanisms:gmatch "%S+" do
 		local s <close> = open()
 		fields.mechanism = mechanism
 		local ok, reply = pcall(s.auth, s, fields)
-		local verdict = "ok"
+		local verdict, alive, after = "ok", true, nil
+		if ok then alive, after = in_step(s) end
 		if not ok and smtptest.failed(reply, "NOMECH", "INTERACT") then
 			verdict = "skip"
-		elseif not ok or not reply:is(wanted) or not s:noop():is(250) then
+		elseif not ok or not reply:is(wanted) or not alive then
 			verdict, right = "not ok", false
+			if not alive then reply = ("%s; then NOOP: %s"):format(reply, after) end
 		end
 		print(("%-6s %-20s %-9s %s"):format(verdict, mechanism, name, reply))
 	end
