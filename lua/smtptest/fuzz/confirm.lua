@@ -189,9 +189,8 @@ function confirm.plain(steps, finding, context)
 	if not SEGMENTED[finding.oracle] then return steps, finding end
 	local plain = lockstep(steps)
 	local self = setmetatable({ oracles = context.oracles, checks = context.checks }, Case)
-	for _, other in ipairs((examine.run(plain, context.target, options_of(self)))) do
-		if other.oracle == finding.oracle and other.detail == finding.detail then return plain, other end
-	end
+	local other = examine.akin(examine.run(plain, context.target, options_of(self)), finding)
+	if other then return plain, other end
 	return steps, finding
 end
 

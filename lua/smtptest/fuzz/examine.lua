@@ -145,12 +145,14 @@ end
 -- Its verb is what the case happens to end with.
 local LATE = { death = true, liveness = true, memory = true }
 
---- Whether two findings are of one kind, whatever the verb.
+--- The finding of a list that is of one kind with another one, whatever the verb, or nil. Whether what a server closes
+-- behind has been answered depends on how much of it was sent at once.
 function examine.akin(findings, other)
 	for _, finding in ipairs(findings) do
-		if finding.oracle == other.oracle and finding.detail == other.detail then return true end
+		if finding.oracle == other.oracle and (finding.detail == other.detail or other.oracle == "drop") then
+			return finding
+		end
 	end
-	return false
 end
 
 --- The finding of a list that is like another one, or nil.
