@@ -300,6 +300,13 @@ describe("play finds nothing in", function()
 		assert.same({}, (against(polite, 'connect\nreply\nsend "NOOP\\r\\n"\nclose\n')).findings)
 	end)
 
+	it("an end after about as many idle commands as the server bears", function()
+		local lines = "connect\nreply\n" .. ('send "NOOP\\r\\n"\nreply\n'):rep(3)
+		assert.same({}, (against(saying("250 ok", "250 ok", ""), lines, { traits = { idle = 5 } })).findings)
+		assert.equal("drop/no reply/NOOP",
+			signatures((against(saying("250 ok", "250 ok", ""), lines, { traits = { idle = 9 } }))))
+	end)
+
 	it("more of a verb than the server bears, which is left out", function()
 		local traits = { bounds = { NOOP = 2 } }
 		local result, seen = against(polite, "connect\nreply\n" .. ('send "NOOP\\r\\n"\nreply\n'):rep(5), { traits = traits })

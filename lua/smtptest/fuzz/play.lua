@@ -122,8 +122,10 @@ local function closed(self, link, code)
 	if not CLOSED[code] and code ~= "TLS" then return end
 	-- Who does not wait where one must (RFC 2920 section 3.1) may be sent away.
 	if link.code == 554 and several(link, "") == "several" then return end
-	-- Calibration has seen such ends, or how many errors it takes.
-	if link.code and (self.target.closing[link.code] or link.errors + 1 >= self.target.traits.errors) then return end
+	-- Calibration has seen such ends, or how many errors or idle commands it takes; what it says of that may be lost.
+	local traits = self.target.traits
+	if link.code and (self.target.closing[link.code] or link.errors + 1 >= traits.errors
+		or link.idle + 2 >= traits.idle) then return end
 	local verb = track:outstanding()
 	if link.code == 221 then
 		-- A goodbye is any server's right; one that came before its turn tells that a reply was lost.
@@ -206,7 +208,8 @@ end
 -- ---------------------------------------------------------------- steps
 
 -- Commands that do nothing for a message: some servers count them.
-local IDLE = { NOOP = true, RSET = true, VRFY = true, EXPN = true, HELP = true, ETRN = true, EHLO = true, HELO = true }
+local IDLE = { NOOP = true, RSET = true, VRFY = true, EXPN = true, HELP = true, ETRN = true, EHLO = true, HELO = true,
+	STARTTLS = true, AUTH = true }
 
 -- Counts a command; one more than the server bears is left out.
 local function bearable(traits, link, bytes)
