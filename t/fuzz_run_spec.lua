@@ -181,9 +181,10 @@ describe("smtptest --fuzz with key " .. key, function()
 	it("finds nothing in a good server, and draws what it has learnt", function()
 		local result = results.nothing
 		assert.equal(0, result.status, result.out .. result.err)
-		assert.matches("^300 cases %(0 derived%) in [%d.]+ s, %d+/s; %d+ states, %d+ transitions; 0 findings, 0 unstable\n$",
-			result.out)
+		assert.matches("^300 cases %(0 derived%) in [%d.]+ s, %d+/s; %d+ states, %d+ transitions, %d+ of them in the " ..
+			"first minute; 0 findings, 0 unstable\n$", result.out)
 		local sum = summary(run.scratch "nothing")
+		assert.equal(sum.transitions, sum.transitions_by_minute[#sum.transitions_by_minute])
 		assert.same({ 300, 1, 301, 300 }, { sum.cases, sum.first, sum.next, sum.last })
 		assert.same({}, found(run.scratch "nothing"))
 		assert.matches('^digraph smtp {.*"greeted" %-> "helo" %[label="EHLO 250 %(%d+%)"%];.*}\n$', slurp(run.scratch "nothing.dot"))

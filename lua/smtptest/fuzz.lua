@@ -177,7 +177,8 @@ local function result_of(self, run, options)
 		name = options.name, seed = run.seed, first = run.first, next = self.supply.n, last = run.last,
 		cases = self.cases, derived = self.derived, cases_sha256 = self.supply:digest(), corpus = run.corpus,
 		target = run.target, workers = self.workers, seconds = self.elapsed, rate = self.cases / self.elapsed,
-		states = self.model.count, transitions = self.model.transitions, findings = signatures(result.findings),
+		states = self.model.count, transitions = self.model.transitions, transitions_by_minute = self:by_minute(),
+		findings = signatures(result.findings),
 		unstable = signatures(result.unstable), seen = counts(self.ledger), left = self.left or 0,
 		gone = result.gone, interrupted = result.interrupted,
 	}

@@ -69,8 +69,9 @@ local function search(plan, mode)
 	local result = fuzz.run(options)
 	if terminal then io.stderr:write "\r\27[K" end
 	local sum = result.summary
-	output.write(("%d cases (%d derived) in %.1f s, %.0f/s; %d states, %d transitions; %d findings, %d unstable\n"):format(
-		sum.cases, sum.derived, sum.seconds, sum.rate, sum.states, sum.transitions, #result.findings, #result.unstable))
+	output.write(("%d cases (%d derived) in %.1f s, %.0f/s; %d states, %d transitions, %d of them in the first minute; " ..
+		"%d findings, %d unstable\n"):format(sum.cases, sum.derived, sum.seconds, sum.rate, sum.states, sum.transitions,
+		sum.transitions_by_minute[1], #result.findings, #result.unstable))
 	if result.gone then
 		output.write(("the target is gone; case %d would be next\n"):format(sum.next))
 		return GONE

@@ -28,8 +28,8 @@ local PROGRESS = 1              -- seconds between two words about it
 --   on the target), supply, model, oracles (a set), workers, seconds (nil: no limit), confirm, shrink, budget;
 --   on_finding(record), on_progress(engine)
 function engine.new(options)
-	local self = setmetatable({ recent = {}, queue = {}, urgent = {}, again = {}, fences = {}, cases = 0, derived = 0,
-		growth = STEP }, Engine)
+	local self = setmetatable({ recent = {}, queue = {}, urgent = {}, again = {}, fences = {}, cases = 0, plays = 0,
+		derived = 0, learnt = {}, growth = STEP }, Engine)
 	for name, value in pairs(options) do self[name] = value end
 	self.checks = oracle.of_reply(self.oracles)
 	self.plain = { oracles = self.oracles, checks = self.checks, model = self.model }
@@ -37,6 +37,17 @@ function engine.new(options)
 	self.ledger = ledgers.new(self.on_finding)
 	self.begin = now()
 	return self
+end
+
+--- How many transitions the model had at the end of each minute.
+-- @return list of integers
+function Engine:by_minute()
+	local list, known = {}, 0
+	for minute = 1, self:age() // 60 + 1 | 0 do
+		known = self.learnt[minute] or known
+		list[minute] = known
+	end
+	return list
 end
 
 --- For how long it has been running, in seconds.
@@ -60,7 +71,7 @@ end
 -- Those that were played last, the latest first.
 local function latest(self, count)
 	local list = {}
-	for i = self.cases - 1, math.max(0, self.cases - math.min(count, RECENT)), -1 do
+	for i = self.plays - 1, math.max(0, self.plays - math.min(count, RECENT)), -1 do
 		list[#list + 1] = self.recent[i % RECENT]
 	end
 	return list
@@ -130,7 +141,7 @@ local function has_grown(self)
 	local size = self.oracles.memory and self.target:memory()
 	if not size then return false end
 	if self.started ~= self.target.starts or not self.size then
-		self.started, self.size, self.since = self.target.starts, size, self.cases
+		self.started, self.size, self.since = self.target.starts, size, self.plays
 	elseif size - self.size >= self.growth then
 		self.size = size
 		return true
@@ -142,11 +153,11 @@ end
 local function look(self)
 	if self.target:reported() then self.ill, self.stop = true, true end
 	if self.weighing or not has_grown(self) then
-		self.since = self.cases
+		self.since = self.plays
 		return
 	end
 	local items = {}
-	for _, item in ipairs(latest(self, self.cases - self.since + self.workers)) do
+	for _, item in ipairs(latest(self, self.plays - self.since + self.workers)) do
 		if not item.ill then items[#items + 1] = item end
 	end
 	self.growth, self.weighing = math.min(2 * self.growth, LARGEST), true
@@ -159,7 +170,10 @@ end
 -- A case is over. Whether it has harmed the target is asked at once: what others play then tells nothing.
 local function judge(self, item, result)
 	item.ill, item.findings = result.suspicious, result.findings
-	if result.fresh then self.supply:keep(item) end
+	if result.fresh then
+		self.supply:keep(item)
+		self.learnt[self:age() // 60 + 1 | 0] = self.model.transitions
+	end
 	if not self.ill and result.suspicious and not self.target:well() then self.ill, self.stop = true, true end
 	if self.ill then
 		if result.suspicious then table.insert(self.victims, item) end
@@ -176,16 +190,20 @@ end
 
 local function work(self)
 	while not self.stop do
-		local item = not over(self) and (table.remove(self.again) or self.supply:next())
+		local again = not over(self) and table.remove(self.again) or nil
+		local item = again or not over(self) and self.supply:next()
 		if not item then
 			self.stop = true
 			return
 		end
-		self.recent[self.cases % RECENT] = item
-		self.cases = self.cases + 1
-		if not item.n then self.derived = self.derived + 1 end
-		judge(self, item, play.run(item.steps, self.target, self.cases % OPEN == 0 and self.plain or self.fenced))
-		if self.cases % LOOK == 0 then look(self) end
+		self.recent[self.plays % RECENT] = item
+		self.plays = self.plays + 1
+		if not again then
+			self.cases = self.cases + 1
+			if not item.n then self.derived = self.derived + 1 end
+		end
+		judge(self, item, play.run(item.steps, self.target, self.plays % OPEN == 0 and self.plain or self.fenced))
+		if self.plays % LOOK == 0 then look(self) end
 	end
 end
 
@@ -262,7 +280,7 @@ local function round(self)
 end
 
 --- Runs until the supply is empty, the time is over, the target is gone, or interrupt() is called.
--- @return engine: cases, derived, elapsed, ledger
+-- @return engine: cases, derived, plays, elapsed, ledger
 function Engine:run()
 	local ticker = self.on_progress and task.spawn(function()
 		while task.sleep(PROGRESS) do self.on_progress(self) end
