@@ -307,6 +307,27 @@ describe("play finds nothing in", function()
 			signatures((against(saying("250 ok", "250 ok", ""), lines, { traits = { idle = 9 } }))))
 	end)
 
+	it("a goodbye that is not that to QUIT", function()
+		local lines, traits = 'connect\nreply\nsend "NOOP\\r\\nQUIT\\r\\n"\nreply\n', { goodbye = "0 bye, you had 0\r\n" }
+		local function to_quit(text)
+			return function(c)
+				c:send "220 stub\r\n"
+				c:line()
+				c:reply(text)
+			end
+		end
+		assert.same({}, (against(to_quit "221 I am tired", lines, { traits = traits })).findings)
+		assert.equal("count/missing/several",
+			signatures((against(to_quit "221 bye, you had 7", lines, { traits = traits }))))
+	end)
+
+	it("commands that a server counts as one", function()
+		local traits = { bounds = { VRFY = 2 } }
+		local _, seen = against(polite, "connect\nreply\n" .. ('send "VRFY\\r\\nEXPN\\r\\n"\nreply\n' ..
+			'send "EXPN a\\r\\n"\nreply\n'):rep(2), { traits = traits })
+		assert.equal("VRFY|EXPN|EXPN a|QUIT", seen)
+	end)
+
 	it("more of a verb than the server bears, which is left out", function()
 		local traits = { bounds = { NOOP = 2 } }
 		local result, seen = against(polite, "connect\nreply\n" .. ('send "NOOP\\r\\n"\nreply\n'):rep(5), { traits = traits })

@@ -55,7 +55,7 @@ describe("a tracker", function()
 	end)
 
 	it("is unsure when a server hears what was not said", function()
-		for code, text in pairs { [220] = '"STARTTLS"', [334] = "*AUTH PLAIN", [354] = ".data" } do
+		for code, text in pairs { [220] = '"STARTTLS"', [250] = "VERB", [334] = "*AUTH PLAIN", [354] = ".data" } do
 			local one = greeted()
 			assert.equal("other", answers(one, text .. "\r\n", code))
 			assert.is_true(one.unsure, text)

@@ -89,7 +89,13 @@ local function transaction(self)
 	probe:say(("RCPT TO:<%s>"):format(mailbox(self, "to")))
 	probe:say "RSET"
 	probe:say "NOOP"
-	probe:say "QUIT"
+	_, raw = probe:say "QUIT"
+	traits.goodbye = raw and calibrate.goodbye(raw)
+end
+
+--- A reply to QUIT without its numbers, which may be new each time.
+function calibrate.goodbye(raw)
+	return (raw:gsub("%d+", "0"))
 end
 
 local function without_hello(self)
@@ -155,6 +161,13 @@ local function bears(self, most, ...)
 	return math.huge
 end
 
+local FAMILIES = { EXPN = "VRFY", HELO = "EHLO", LHLO = "EHLO" }
+
+--- Under which verb servers count a command.
+function calibrate.family(verb)
+	return FAMILIES[verb] or verb
+end
+
 local function bounds(self)
 	local traits = self.target.traits
 	traits.errors = math.min(bears(self, ERRORS, "XZQZ"), bears(self, ERRORS, "MAIL FROM:<probe", "RCPT TO:<probe"))
@@ -165,7 +178,8 @@ local function bounds(self)
 	for _, command in ipairs { name .. " probe.test", "HELO probe.test", "NOOP", "RSET", "VRFY probe", "EXPN probe",
 		"HELP", "ETRN probe.test" } do
 		local most = bears(self, REPEATS, command)
-		if most < math.huge then traits.bounds[command:match "^%a+"] = most end
+		local family = calibrate.family(command:match "^%a+")
+		if most < (traits.bounds[family] or math.huge) then traits.bounds[family] = most end
 	end
 end
 

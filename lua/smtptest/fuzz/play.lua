@@ -2,6 +2,7 @@
 --
 -- What the case has no step for is done at its end: replies that are due are read, QUIT is said, the end is waited for.
 
+local calibrate = require "smtptest.fuzz.calibrate"
 local fence = require "smtptest.fuzz.fence"
 local line = require "smtptest.core.line"
 local links = require "smtptest.fuzz.link"
@@ -128,8 +129,8 @@ local function closed(self, link, code)
 		or link.idle + 2 >= traits.idle) then return end
 	local verb = track:outstanding()
 	if link.code == 221 then
-		-- A goodbye is any server's right; one that came before its turn tells that a reply was lost.
-		if verb == "QUIT" then
+		-- A goodbye is any server's right; that to QUIT, before its turn, tells that a reply was lost.
+		if verb == "QUIT" and traits.goodbye == calibrate.goodbye(link.text) then
 			find(self, link, "count", "missing", several(link, verb), "a reply is missing before that to QUIT")
 		end
 		return
@@ -214,9 +215,10 @@ local IDLE = { NOOP = true, RSET = true, VRFY = true, EXPN = true, HELP = true, 
 -- Counts a command; one more than the server bears is left out.
 local function bearable(traits, link, bytes)
 	local verb, said = fence.verb(bytes), link.said
-	local times = (said[verb] or 0) + 1
-	if times > (traits.bounds[verb] or math.huge) then return false end
-	said[verb], said[#said + 1] = times, verb
+	local family = calibrate.family(verb)
+	local times = (said[family] or 0) + 1
+	if times > (traits.bounds[family] or math.huge) then return false end
+	said[family], said[#said + 1] = times, verb
 	if IDLE[verb] then link.idle = link.idle + 1 end
 	if link.idle >= traits.idle or link.errors >= traits.errors then link.enough = true end
 	return true

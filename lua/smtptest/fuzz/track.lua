@@ -228,7 +228,8 @@ AFTER.response = AFTER.AUTH
 local HEARD = { [220] = "STARTTLS", [334] = "AUTH", [354] = "DATA" }
 
 function AFTER.other(self, code)
-	local word = HEARD[code]
+	-- Sendmail's verbose mode adds replies of 050.
+	local word = HEARD[code] or code // 100 == 2 and "VERB"
 	if word and self.line:upper():find(word, 1, true) then self.unsure = true end
 end
 
