@@ -77,6 +77,8 @@ describe("ledger", function()
 		assert.is_false(one:news "drop/x/V30")
 		assert.is_true(one:begin { oracle = "drop", detail = "y", verb = "V30" })
 		assert.is_true(one:begin { oracle = "hang", detail = "x", verb = "V30" })
+		for i = 1, 3 do assert.is_true(one:begin { oracle = "memory", detail = "grows", verb = "V" .. i }) end
+		assert.is_false(one:begin { oracle = "memory", detail = "grows", verb = "V4" })
 	end)
 
 	it("tells what comes and goes once, and is not content with it", function()
