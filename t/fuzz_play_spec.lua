@@ -323,9 +323,12 @@ describe("play finds nothing in", function()
 
 	it("commands that a server counts as one", function()
 		local traits = { bounds = { VRFY = 2 } }
-		local _, seen = against(polite, "connect\nreply\n" .. ('send "VRFY\\r\\nEXPN\\r\\n"\nreply\n' ..
+		local _, seen = against(polite, "connect\nreply\n" .. ('send "VRFY\\r\\n"\nreply\n' ..
 			'send "EXPN a\\r\\n"\nreply\n'):rep(2), { traits = traits })
-		assert.equal("VRFY|EXPN|EXPN a|QUIT", seen)
+		assert.equal("VRFY|EXPN a|QUIT", seen)
+		_, seen = against(polite, 'connect\nreply\nsend "NOOP\\r\\nVRFY\\r\\nVRFY\\r\\n"\nreply\n' ..
+			'send "NOOP\\r\\nEXPN\\r\\n"\nsend "NOOP\\r\\n"\n', { traits = traits })
+		assert.equal("NOOP|VRFY|VRFY|NOOP|QUIT", seen)
 	end)
 
 	it("more of a verb than the server bears, which is left out", function()

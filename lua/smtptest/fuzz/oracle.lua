@@ -46,9 +46,9 @@ for i, name in ipairs(core.flaws) do
 	if name == "enhanced-mismatch" then CLASS = 1 << i - 1 elseif name ~= "8bit" then FORM = FORM | 1 << i - 1 end
 end
 
-local function syntax(_, verb, answer)
+local function syntax(link, verb, answer)
 	local flaws = answer.flaws & FORM
-	if flaws == 0 then return nil end
+	if flaws == 0 or link.track.verbose then return nil end
 	for i, name in ipairs(core.flaws) do
 		if flaws & 1 << i - 1 ~= 0 then
 			return name, ("the reply to %s is malformed (%s): %s"):format(verb, name, line.escape(answer.raw:sub(1, 200)))

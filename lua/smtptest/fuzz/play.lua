@@ -212,14 +212,25 @@ end
 local IDLE = { NOOP = true, RSET = true, VRFY = true, EXPN = true, HELP = true, ETRN = true, EHLO = true, HELO = true,
 	STARTTLS = true, AUTH = true }
 
--- Counts a command; one more than the server bears is left out.
-local function bearable(traits, link, bytes)
+-- Counts a command; false where it is one more than the server bears.
+local function count(traits, link, bytes)
 	local verb, said = fence.verb(bytes), link.said
 	local family = calibrate.family(verb)
 	local times = (said[family] or 0) + 1
 	if times > (traits.bounds[family] or math.huge) then return false end
 	said[family], said[#said + 1] = times, verb
 	if IDLE[verb] then link.idle = link.idle + 1 end
+	return true
+end
+
+-- Counts all commands of a segment; one with more than the server bears is left out.
+local function bearable(traits, link, bytes)
+	if not count(traits, link, bytes) then return false end
+	if link.track.mode == "command" and bytes:find("\n.", 1) then
+		for position in bytes:gmatch "\n()[^\r\n]" do
+			if not count(traits, link, bytes:sub(position, position + 16)) then return false end
+		end
+	end
 	if link.idle >= traits.idle or link.errors >= traits.errors then link.enough = true end
 	return true
 end

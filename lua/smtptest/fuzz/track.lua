@@ -228,9 +228,10 @@ AFTER.response = AFTER.AUTH
 local HEARD = { [220] = "STARTTLS", [334] = "AUTH", [354] = "DATA" }
 
 function AFTER.other(self, code)
-	-- Sendmail's verbose mode adds replies of 050.
 	local word = HEARD[code] or code // 100 == 2 and "VERB"
-	if word and self.line:upper():find(word, 1, true) then self.unsure = true end
+	if not word or not self.line:upper():find(word, 1, true) then return end
+	self.unsure = true
+	self.verbose = word == "VERB"       -- Sendmail's mode of that name adds replies of 050
 end
 
 function AFTER.STARTTLS(self, code)
