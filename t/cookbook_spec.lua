@@ -122,12 +122,7 @@ local function options_of(title, recipe)
 end
 
 describe("the cookbook", function()
-	it("is clean mdoc, and its examples can be copied", function()
-		assert.same({}, mdoc.uncopyable(PAGE))
-		local told = mdoc.lint(PAGE)
-		if not told then return pending "mandoc is not installed" end
-		assert.equal("", told)
-	end)
+	mdoc.spec(PAGE)
 
 	local list, titles = recipes()
 

@@ -39,12 +39,7 @@ local function documented()
 end
 
 describe("smtptest(3)", function()
-	it("is clean mdoc, and its examples can be copied", function()
-		assert.same({}, mdoc.uncopyable(PAGE))
-		local told = mdoc.lint(PAGE)
-		if not told then return pending "mandoc is not installed" end
-		assert.equal("", told)
-	end)
+	mdoc.spec(PAGE)
 
 	it("declares what the header does", function()
 		local expected = declared()

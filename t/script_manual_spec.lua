@@ -157,12 +157,7 @@ local function stands(word)
 end
 
 describe("smtptest-script(7)", function()
-	it("is clean mdoc, and its examples can be copied", function()
-		assert.same({}, mdoc.uncopyable(PAGE))
-		local told = mdoc.lint(PAGE)
-		if not told then return pending "mandoc is not installed" end
-		assert.equal("", told)
-	end)
+	mdoc.spec(PAGE)
 
 	it("has an item for every function, and for no other", function()
 		local items, internal = documented()
