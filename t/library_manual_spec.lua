@@ -7,15 +7,10 @@ local PAGE, HEADER = "man/smtptest.3", "src/smtptest.h"
 local SAN = os.getenv "SAN" or ""
 local page = mdoc.read(PAGE)
 
-local function slurp(path)
-	local handle <close> = assert(io.open(path, "rb"))
-	return handle:read "a"
-end
-
 -- name → the declaration in one line, of the header and of the page.
 local function declared()
 	local found = {}
-	for kind, name, arguments in slurp(HEADER):gmatch "SMTPTEST_API ([%w_ *]-)%s?([%w_]+)(%b());" do
+	for kind, name, arguments in run.read(HEADER):gmatch "SMTPTEST_API ([%w_ *]-)%s?([%w_]+)(%b());" do
 		found[name] = ("%s %s%s"):format(kind, name, arguments:gsub("%s+", " "))
 	end
 	return found
@@ -67,7 +62,7 @@ end)
 -- The library as it would be installed.
 local function installed()
 	local folder = run.scratch "library"
-	local pc = slurp(run.program:gsub("smtptest$", "smtptest.pc")):gsub("^prefix=[^\n]*", "prefix=" .. folder)
+	local pc = run.read(run.program:gsub("smtptest$", "smtptest.pc")):gsub("^prefix=[^\n]*", "prefix=" .. folder)
 	assert(os.execute(("mkdir -p '%s/include' '%s/lib/pkgconfig' && cp '%s' '%s/include' && cp '%s' '%s/lib'"):format(
 		folder, folder, HEADER, folder, run.program:gsub("smtptest$", "libsmtptest.a"), folder)))
 	local handle <close> = assert(io.open(folder .. "/lib/pkgconfig/smtptest.pc", "w"))
