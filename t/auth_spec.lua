@@ -4,12 +4,7 @@ local core = require "smtptest.core.sasl"
 local peer = require "support.peer"
 local run = require "support.run"
 
-local function complaint(fn, ...)
-	local ok, message = pcall(fn, ...)
-	assert.is_false(ok)
-	assert.is_string(message)
-	return message
-end
+local complaint = peer.complaint
 
 local ALICE = { authname = "alice", password = "secret" }
 
