@@ -46,9 +46,7 @@ describe("smtptest(3)", function()
 		local text = table.concat(page.lines, "\n")
 		local name = text:match "\n%.Sh NAME\n(.-)\n%.Sh"
 		local description = text:match "\n%.Sh DESCRIPTION\n(.-)\n%.Sh"
-		local code = {}
-		for _, display in ipairs(page.displays) do table.move(display.lines, 1, #display.lines, #code + 1, code) end
-		code = table.concat(code, "\n")
+		local code = mdoc.code(page)
 		for function_name in pairs(declared()) do
 			assert.is_truthy(name:find("Nm " .. function_name, 1, true), function_name)
 			assert.is_truthy(description:find("Fn " .. function_name, 1, true), function_name)

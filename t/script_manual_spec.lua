@@ -165,9 +165,7 @@ describe("smtptest-script(7)", function()
 	end)
 
 	it("has every function in an example", function()
-		local code = {}
-		for _, display in ipairs(page.displays) do table.move(display.lines, 1, #display.lines, #code + 1, code) end
-		code = table.concat(code, "\n")
+		local code = mdoc.code(page)
 		local missing = {}
 		for name in pairs((documented())) do
 			local last = name:match "[%w_]+$"

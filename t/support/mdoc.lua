@@ -37,6 +37,13 @@ function mdoc.read(path)
 	return page
 end
 
+--- The text of all displays of a page that was read.
+function mdoc.code(page)
+	local lines = {}
+	for _, display in ipairs(page.displays) do table.move(display.lines, 1, #display.lines, #lines + 1, lines) end
+	return table.concat(lines, "\n")
+end
+
 --- Whether a line is what another one claims, in which "..." stands for anything.
 function mdoc.matches(claim, line)
 	local pattern = claim:gsub("%p", "%%%0"):gsub("%%%.%%%.%%%.", ".*")
