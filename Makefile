@@ -28,10 +28,10 @@ CHECK_PACKAGES := lua-busted openssl libsasl2-modules libsasl2-modules-otp \
 
 # The library: one noun a file.
 LIB_SRC := fail.c object.c address.c socket.c socketoption.c thread.c resolve.c \
-	poll.c alarm.c file.c folder.c spawn.c group.c process.c tty.c signal.c line.c \
-	reply.c digest.c tls.c tlsstart.c tlsevent.c tlsinfo.c tlsidentity.c tlscontext.c \
-	cert.c sasl.c saslstart.c saslconn.c saslserver.c sasllayer.c auxprop.c embed.c \
-	smtptest.c
+	poll.c alarm.c descriptor.c file.c folder.c spawn.c group.c orphan.c \
+	process.c tty.c signal.c line.c reply.c digest.c tls.c tlsstart.c tlsevent.c \
+	tlsinfo.c tlsidentity.c tlscontext.c cert.c sasl.c saslstart.c saslconn.c \
+	saslserver.c sasllayer.c auxprop.c embed.c smtptest.c
 LUA_SRC := $(sort $(wildcard lua/*.lua lua/smtptest/*.lua lua/smtptest/*/*.lua))
 MAN := $(wildcard man/*.[1-9])
 EXAMPLES := $(wildcard examples/*)

@@ -1,5 +1,5 @@
-/* Descriptors that are read and written blocking: ours to share with process.c
- * and tty.c. */
+/* Descriptors that are read and written blocking: ours to share with
+ * process.c. */
 #ifndef SMTPTEST_FILE_H
 #define SMTPTEST_FILE_H
 
@@ -16,12 +16,6 @@ struct file *file_new(lua_State *L);
 
 /* Lets go of the descriptor; the second time does nothing. */
 void file_drop(struct file *f);
-
-/* The bodies of :read(max), :write(bytes[, first[, last]]) and
- * :ready([seconds]) for descriptor fd; the arguments begin at index 2. */
-int file_readfrom(lua_State *L, int fd);
-int file_writeto(lua_State *L, int fd);
-int file_readyfor(lua_State *L, int fd);
 
 LUAMOD_API int luaopen_smtptest_core_file(lua_State *L);
 

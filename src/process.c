@@ -3,6 +3,7 @@
 #include "object.h"
 #include "file.h"
 #include "group.h"
+#include "orphan.h"
 #include "signals.h"
 #include "spawn.h"
 #include "thread.h"
@@ -11,7 +12,6 @@
 #include <fcntl.h>
 #include <lauxlib.h>
 #include <limits.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,13 +35,6 @@
 #define PROCESS "smtptest.core.process by thread"
 #endif
 
-/* A child that is not reaped yet: its pid, which is its group's number too,
- * stays ours until somebody waits for it. It may outlive its process object. */
-struct child {
-	pid_t pid;
-	struct child *next;
-};
-
 struct process {
 	pid_t pid;           /* 0 when there never was one */
 	struct child *child; /* NULL once it is reaped or given up */
@@ -55,36 +48,6 @@ struct process {
 
 /* User values of a process: its ends of the pipes. */
 enum { STDIN = 1, STDOUT, STDERR };
-
-/* Children whose object is gone; the process's, because so are they. */
-static struct child *orphans;
-static pthread_mutex_t orphans_mutex = PTHREAD_MUTEX_INITIALIZER;
-
-static void
-orphans_add(struct child *c)
-{
-	pthread_mutex_lock(&orphans_mutex);
-	c->next = orphans;
-	orphans = c;
-	pthread_mutex_unlock(&orphans_mutex);
-}
-
-/* Reaps those that ended; never waits. */
-static void
-orphans_sweep(void)
-{
-	struct child **link, *c;
-
-	pthread_mutex_lock(&orphans_mutex);
-	for (link = &orphans; (c = *link) != NULL;)
-		if (waitpid(c->pid, NULL, WNOHANG) == 0)
-			link = &c->next;
-		else {
-			*link = c->next;
-			free(c);
-		}
-	pthread_mutex_unlock(&orphans_mutex);
-}
 
 static struct process *
 process_check(lua_State *L)
@@ -168,7 +131,7 @@ process_drop(lua_State *L, int index, struct process *p)
 	else if (!process_over(p)) {
 		kill(-p->pid, SIGTERM);
 		if (p->child != NULL)
-			orphans_add(p->child);
+			orphan_add(p->child);
 	}
 	p->child = NULL;
 }
@@ -338,7 +301,7 @@ process_spawn(lua_State *L)
 			ours[i] = file_new(L);
 			lua_setiuservalue(L, self, STDIN + i);
 		}
-	orphans_sweep();
+	orphan_sweep();
 	err = process_start(p, &s, streams, ours, &step);
 	if (err == 0)
 		return 1;
@@ -405,7 +368,7 @@ process_wait(lua_State *L)
 
 	if (p->closed && !p->ended)
 		return fail_closed(L);
-	orphans_sweep();
+	orphan_sweep();
 	ended = process_look(p);
 	if (ended <= 0)
 		return fail(L, "wait", ended == 0 ? EAGAIN : errno);

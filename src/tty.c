@@ -1,8 +1,8 @@
 /* The controlling terminal, for questions whose answers are not echoed. */
 #include "tty.h"
+#include "descriptor.h"
 #include "fail.h"
 #include "object.h"
-#include "file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -127,21 +127,21 @@ tty_echo(lua_State *L)
 static int
 tty_read(lua_State *L)
 {
-	return file_readfrom(L, tty_check(L)->fd);
+	return descriptor_read(L, tty_check(L)->fd);
 }
 
 /* tty:write(bytes[, first[, last]]) → count, as file:write */
 static int
 tty_write(lua_State *L)
 {
-	return file_writeto(L, tty_check(L)->fd);
+	return descriptor_write(L, tty_check(L)->fd);
 }
 
 /* tty:ready([seconds=0]) → boolean, as file:ready */
 static int
 tty_ready(lua_State *L)
 {
-	return file_readyfor(L, tty_check(L)->fd);
+	return descriptor_ready(L, tty_check(L)->fd);
 }
 
 /* tty:fd() → the descriptor; nil after close */

@@ -1,42 +1,14 @@
 local base64 = require "smtptest.base64"
 local cert = require "smtptest.core.cert"
 local core = require "smtptest.core.sasl"
+local login = require "support.login"
 local peer = require "support.peer"
 local run = require "support.run"
 
-local function complaint(fn, ...)
-	local ok, message = pcall(fn, ...)
-	assert.is_false(ok)
-	assert.is_string(message)
-	return message
-end
+local complaint = peer.complaint
 
-local ALICE = { authname = "alice", password = "secret" }
-
-local function as(changes) return peer.laid(ALICE, changes) end
-
--- Base64 of bytes with NULs written as "|".
-local function b64(text) return base64.encode((text:gsub("|", "\0"))) end
-
--- A server that answers with these lines in turn; what the client sent, and whatever body(session) gives.
-local function scripted(answers, body, plan)
-	local result
-	local client = peer.with(function(c)
-		c:reply(table.unpack(answers))
-		c:rest()
-	end, function(s) result = body(s) end, plan)
-	return client.seen, result
-end
-
--- auth(options) against such a server: what the client sent, and the final reply.
-local function exchange(answers, options, plan)
-	return scripted(answers, function(s) return s:auth(options) end, plan)
-end
-
--- The same where it raises.
-local function failing(code, answers, options, plan)
-	return scripted(answers, function(s) return peer.failure(code, s.auth, s, options) end, plan)
-end
+local ALICE, as, b64 = login.ALICE, login.as, login.b64
+local scripted, exchange, failing = login.scripted, login.exchange, login.failing
 
 -- ---------------------------------------------------------------- with the library's server
 

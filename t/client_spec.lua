@@ -3,6 +3,7 @@
 local peer = require "support.peer"
 local server = require "smtptest.server"
 local smtptest = require "smtptest"
+local visit = require "support.visit"
 
 local LIMIT = 20
 
@@ -227,13 +228,8 @@ describe("a scripted client", function()
 end)
 
 describe("a handler", function()
-	local function with(on, body, plan, session_plan)
-		local self <close> = server.listen(peer.laid({ on = on, timeout = LIMIT }, plan))
-		self:start()
-		local s <close> = smtptest.connect(peer.laid({ host = "127.0.0.1", port = self.port, timeout = LIMIT }, session_plan))
-		body(s, self)
-		s:close()
-		self:stop()
+	local function with(on, body, plan, changes)
+		visit.connected(peer.laid({ on = on, timeout = LIMIT }, plan), body, changes)
 	end
 
 	it("answers instead of the server; what it leaves open is answered as ever", function()

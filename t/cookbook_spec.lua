@@ -46,11 +46,6 @@ end
 
 -- ---------------------------------------------------------------- running them
 
-local function slurp(path)
-	local handle <close> = assert(io.open(path, "rb"))
-	return handle:read "a"
-end
-
 -- The ports of the documents may be taken.
 local function with_free_ports(text)
 	local ports = {}
@@ -114,7 +109,7 @@ local function options_of(title, recipe)
 	if not options.listen and not options.server then options.listen = {} end
 	-- As if they were installed.
 	local pipe <close> = assert(io.popen "ls examples/*.lua")
-	for path in pipe:lines() do options.files[path:match "[^/]+$"] = slurp(path) end
+	for path in pipe:lines() do options.files[path:match "[^/]+$"] = run.read(path) end
 	for _, files in ipairs { given.files or {}, recipe.files } do
 		for name, text in pairs(files) do options.files[name] = text end
 	end
@@ -122,12 +117,7 @@ local function options_of(title, recipe)
 end
 
 describe("the cookbook", function()
-	it("is clean mdoc, and its examples can be copied", function()
-		assert.same({}, mdoc.uncopyable(PAGE))
-		local told = mdoc.lint(PAGE)
-		if not told then return pending "mandoc is not installed" end
-		assert.equal("", told)
-	end)
+	mdoc.spec(PAGE)
 
 	local list, titles = recipes()
 

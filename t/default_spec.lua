@@ -8,15 +8,6 @@ local scene = require "support.scene"
 local PLAIN, START, AUTHED, BYE = scene.PLAIN, scene.START, scene.AUTHED, scene.BYE
 local words, polite = scene.words, scene.polite
 
-local function sessions(title, cases)
-	describe(title, function()
-		setup(function() scene.play(cases) end)
-		for _, case in ipairs(cases) do
-			it(case[1], function() scene.judge(case) end)
-		end
-	end)
-end
-
 local HELLO, AUTH = "EHLO smtptest", "AUTH PLAIN AGFsaWNlAHNlY3JldA=="
 
 -- A shell around the program, which is "$@".
@@ -34,7 +25,7 @@ local function typed(name, stdin, ...)
 	return { name, stdin = stdin, server = polite, seen = { HELLO, AUTH, ... } }
 end
 
-sessions("standard input", {
+scene.specs("standard input", {
 	{ "that is empty says QUIT", server = polite, out = AUTHED .. BYE, seen = { HELLO, AUTH, "QUIT" } },
 	{ "goes out while the server's text is copied", stdin = { "NOOP\n", { wait = "250 ok" }, "VRFY x\n",
 		{ wait = "250 ok\r\n250 ok" } }, server = polite, out = AUTHED .. "250 ok\n250 ok\n" .. BYE },
@@ -124,7 +115,7 @@ local function on_wire(bytes, case)
 	return case
 end
 
-sessions("-f", {
+scene.specs("-f", {
 	on_wire("NOOP\nRSET\r\n\0\255\r\nQUIT\r\n",
 		file("sends the bytes as they are and echoes them; a last line is completed",
 		"NOOP\nRSET\r\n\0\255", "NOOP\nRSET\r\n\0\255\r\n")),
@@ -190,7 +181,7 @@ local function held_back(n, is_held)
 			or { HELLO, "AUTH PLAIN " .. plain(password), "QUIT" } }
 end
 
-sessions("a password", {
+scene.specs("a password", {
 	held_back(372, false),
 	held_back(373, true),
 	held_back(5000, true),
@@ -268,7 +259,7 @@ end
 
 local login = saslserver.script "LOGIN"
 
-sessions("--hide-secrets", {
+scene.specs("--hide-secrets", {
 	{ "masks what stdout shows, and the server gets it", argv = words(PLAIN, { "--hide-secrets" }), server = polite,
 		out = START .. "C: AUTH PLAIN <20 bytes hidden>\nS: 235 ok\nAuthenticated.\nSecurity strength factor: 0\n" .. BYE,
 		seen = { HELLO, AUTH, "QUIT" } },
@@ -276,7 +267,7 @@ sessions("--hide-secrets", {
 	hides("PLAIN", polite, { "--hide-secrets", "-i", "--explain", "--times" }),
 })
 
-sessions("--trace", {
+scene.specs("--trace", {
 	{ "writes a transcript to stderr and leaves stdout as it is", argv = words(PLAIN, { "--trace" }), server = polite,
 		out = AUTHED .. BYE, err_has = { "S clear 220 stub ESMTP\\r\\n\n", "C clear AUTH PLAIN <20 bytes hidden>\\r\\n\n",
 			"C clear QUIT\\r\\n\n", "S clear 221 bye\\r\\n\n" }, check = function(r)
@@ -296,7 +287,7 @@ sessions("--trace", {
 	hides("LOGIN", login, { "--trace", "--hide-secrets" }),
 })
 
-sessions("what more is shown", {
+scene.specs("what more is shown", {
 	{ "--times: how long each reply took", argv = words(PLAIN, { "--times" }), server = polite, check = function(r)
 		local text = r.out:gsub("%(%d+%.%d%d%d s%)\n", "(T)\n")
 		assert.matches("S: 250 AUTH PLAIN\r\n%(T%)\nC: AUTH [^\n]+\nS: 235 ok\r\n%(T%)\nAuthenticated%.\n", text)
@@ -340,7 +331,7 @@ end
 
 local NOMECH = START .. "Authentication failed. no mechanism available\nSecurity strength factor: 0\n" .. BYE
 
-sessions("authentication", {
+scene.specs("authentication", {
 	through "PLAIN", through "LOGIN", through "login", through "CRAM-MD5", through "SCRAM-SHA-1",
 		through "SCRAM-SHA-256",
 	through("DIGEST-MD5", nil, "-l", "0"), through("PLAIN", nil, "-i"), through("SCRAM-SHA-256", nil, "-i"),
@@ -411,7 +402,7 @@ sessions("authentication", {
 
 local ROUND = AUTHED .. "C: QUIT\nS: 221 bye\nConnection closed.\n\n"
 
-sessions("-n", {
+scene.specs("-n", {
 	{ "goes round after round, and converses in the last", argv = words(PLAIN, { "-n", "3" }), stdin = "NOOP\n",
 		server = polite, has = scene.text(ROUND .. ROUND .. AUTHED),
 		seen = { HELLO, AUTH, "QUIT", HELLO, AUTH, "QUIT", HELLO, AUTH, "NOOP", "QUIT" } },

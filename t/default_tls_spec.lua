@@ -22,15 +22,6 @@ local function hashed(name, ...)
 	return "--capath=" .. folder
 end
 
-local function sessions(title, cases)
-	describe(title, function()
-		setup(function() scene.play(cases) end)
-		for _, case in ipairs(cases) do
-			it(case[1], function() scene.judge(case) end)
-		end
-	end)
-end
-
 teardown(function() files.remove() end)
 
 -- A certificate of the authority, for mail.test and 192.0.2.1.
@@ -65,7 +56,7 @@ local function distrusts(name, argv, settings, text)
 		err_has = { "failure: TLS negotiation failed: ", text }, lacks = "TLS connection established" }
 end
 
-sessions("a certificate", {
+scene.specs("a certificate", {
 	believes("that is good is nothing to tell", { CA, "--verify=mail.test" }, signed "server"),
 	believes("of an authority in the folder of --capath is nothing to tell", { hashed("authorities", "ca.pem"),
 		"--verify=mail.test" }, signed "server"),
@@ -119,7 +110,7 @@ files.write("locked-both.pem", files.read "server.pem" .. files.read "locked.key
 local PASSWORD = run.file("key password", "open sesame\n")
 local WRONG = run.file("wrong key password", "open barley\n")
 
-sessions("our certificate", {
+scene.specs("our certificate", {
 	shows("is that of -t", { "-t", files.path "client-both.pem" }),
 	shows("is that of --cert and --key", { "-t", "", "--cert=" .. files.path "client.pem",
 		"--key=" .. files.path "client.key" }),
@@ -169,7 +160,7 @@ end
 
 local KEYLOG = run.scratch "keys"
 
-sessions("a handshake", {
+scene.specs("a handshake", {
 	negotiates("is TLS 1.3 where it can be", {}, nil, { protocol = "TLSv1.3" }),
 	negotiates("is no newer than --tls-max", { "--tls-max=1.2" }, nil, { protocol = "TLSv1.2" }),
 	negotiates("has the suite of --ciphers", { "--ciphers=TLS_AES_128_GCM_SHA256" }, nil,
@@ -246,7 +237,7 @@ local function binds(version, kind)
 		end), has = { "C: AUTH SCRAM-SHA-256-PLUS ", "Authenticated.\nSecurity strength factor: 256\n" } }
 end
 
-sessions("a TLS session", {
+scene.specs("a TLS session", {
 	resumes "1.2",
 	resumes "1.3",
 	{ "that the server has forgotten is made anew", argv = words(TLS, { "-n", "2", "-v" }), server = function(c, n)

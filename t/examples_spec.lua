@@ -4,11 +4,6 @@ local example = require "support.example"
 local run = require "support.run"
 local server = require "smtptest.server"
 
-local function slurp(path)
-	local handle <close> = assert(io.open(path, "rb"))
-	return handle:read "a"
-end
-
 local function list(command)
 	local names = {}
 	local pipe <close> = assert(io.popen(command))
@@ -22,12 +17,12 @@ local ALONE = { injectedreply = true, badserver = true, certificates = true, nod
 
 describe("an example", function()
 	local specs = {}
-	for _, path in ipairs(list "ls t/examples_*_spec.lua") do specs[#specs + 1] = slurp(path) end
+	for _, path in ipairs(list "ls t/examples_*_spec.lua") do specs[#specs + 1] = run.read(path) end
 	specs = table.concat(specs)
 
 	for _, path in ipairs(list "ls examples/*.lua") do
 		local name = path:match "([^/]+)%.lua$"
-		local text = slurp(path)
+		local text = run.read(path)
 
 		it(path .. " begins with what it shows and how it is run", function()
 			local comment = text:match "^#!/usr/bin/env %-S smtptest %-S\n(%-%- .-\n)\n"
@@ -62,7 +57,7 @@ describe("the folder of examples", function()
 		for _, path in ipairs(list "ls examples/*") do
 			local name = path:match "[^/]+$"
 			if not name:find "%.lua$" then
-				local spec = OTHERS[name] and slurp(("t/%s_spec.lua"):format(OTHERS[name]))
+				local spec = OTHERS[name] and run.read(("t/%s_spec.lua"):format(OTHERS[name]))
 				assert.is_truthy(spec and spec:find(path, 1, true), "nothing runs " .. path)
 			end
 		end
@@ -72,7 +67,7 @@ describe("the folder of examples", function()
 		local names = {}
 		for _, path in ipairs(list "ls examples/*") do names[path] = true end
 		for _, path in ipairs(list "ls t/*_spec.lua") do
-			for named in slurp(path):gmatch "[^%w%%](examples/%w+%.%l+)" do assert.is_true(names[named], path .. ": " .. named) end
+			for named in run.read(path):gmatch "[^%w%%](examples/%w+%.%l+)" do assert.is_true(names[named], path .. ": " .. named) end
 		end
 	end)
 end)

@@ -2,25 +2,19 @@
 
 local failure = require "smtptest.failure"
 local fault = require "smtptest.fault"
+local peer = require "support.peer"
 local run = require "support.run"
 local smtptest = require "smtptest"
 local task = require "smtptest.task"
 
 local LIMIT = 30
 
-local function laid(base, changes)
-	local all = {}
-	for name, value in pairs(base) do all[name] = value end
-	for name, value in pairs(changes or {}) do all[name] = value end
-	return all
-end
-
 -- What body(session) raises on a session with our own server.
 local function raised(case)
-	local server <close> = smtptest.listen(laid({ timeout = LIMIT }, case.server))
+	local server <close> = smtptest.listen(peer.laid({ timeout = LIMIT }, case.server))
 	server:start()
 	local ok, err = pcall(function()
-		local s <close> = smtptest.connect(laid({ host = "127.0.0.1", port = server.port, timeout = LIMIT }, case.plan))
+		local s <close> = smtptest.connect(peer.laid({ host = "127.0.0.1", port = server.port, timeout = LIMIT }, case.plan))
 		s:ehlo():expect(250)
 		case.body(s)
 	end)
@@ -178,7 +172,7 @@ local LOGINS = {
 describe("no secret is in the error of", function()
 	for name, login in pairs(LOGINS) do
 		it(name, function()
-			local server = laid(USERS)
+			local server = peer.laid(USERS)
 			if name == "a time-out" then
 				server.on, server.sasl = { auth = fault.close "silence" }, { users = { alice = "hunter2" } }
 			end

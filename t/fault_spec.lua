@@ -1,18 +1,11 @@
 local fault = require "smtptest.fault"
 local peer = require "support.peer"
-local server = require "smtptest.server"
-local smtptest = require "smtptest"
+local visit = require "support.visit"
 
 local LIMIT = 20
 
-local function with(on, body, plan, session_plan)
-	local self <close> = server.listen(peer.laid({ on = on, timeout = LIMIT }, plan))
-	self:start()
-	local s <close> = smtptest.connect(peer.laid({ host = "localhost", family = "inet", port = self.port,
-		timeout = LIMIT }, session_plan))
-	body(s, self)
-	s:close()
-	self:stop()
+local function with(on, body, plan, changes)
+	visit.connected(peer.laid({ on = on, timeout = LIMIT }, plan), body, changes)
 end
 
 describe("fault", function()
@@ -186,7 +179,8 @@ describe("fault", function()
 				local numbers = {}
 				for _, problem in ipairs(s.tls.problems) do numbers[problem.code] = true end
 				assert.is_true(numbers[number], kind)
-			end, { tls = "implicit", cert = bad.cert, key = bad.key }, { tls = "implicit" })
+			end, { tls = "implicit", cert = bad.cert, key = bad.key },
+				{ tls = "implicit", host = "localhost", family = "inet" })
 		end
 		assert.has_error(function() fault.certificate "good" end, "unknown kind of certificate 'good'")
 	end)

@@ -8,15 +8,6 @@ local PLAIN, START, AUTHED, BYE = scene.PLAIN, scene.START, scene.AUTHED, scene.
 local words, polite, open = scene.words, scene.polite, scene.open
 local HELLO, AUTH = "EHLO smtptest", "AUTH PLAIN AGFsaWNlAHNlY3JldA=="
 
-local function sessions(title, cases)
-	describe(title, function()
-		setup(function() scene.play(cases) end)
-		for _, case in ipairs(cases) do
-			it(case[1], function() scene.judge(case) end)
-		end
-	end)
-end
-
 -- All words but the port, which is the server's.
 local function with_port(...)
 	local rest = { ... }
@@ -45,7 +36,7 @@ end
 
 local SOURCE_PORT = run.free_port()
 
-sessions("a host", {
+scene.specs("a host", {
 	{ "may be left out, with a warning", argv = with_port(table.unpack(PLAIN)), server = polite, out = AUTHED .. BYE,
 		err = "WARNING: no hostname supplied, assuming localhost\n\n" },
 	{ "is the first operand, wherever it stands", argv = function(port)
@@ -82,7 +73,7 @@ sessions("a host", {
 
 local SOCKET = run.scratch "server.sock"
 
-sessions("--unix", {
+scene.specs("--unix", {
 	{ "connects to a UNIX socket, and needs no host", argv = function() return words(PLAIN, { "--unix=" .. SOCKET }) end,
 		listen = { address = { family = "unix", path = SOCKET } }, server = polite, out = AUTHED .. BYE },
 	{ "of a path that is missing is told", argv = words(PLAIN, { "--unix=/nonexistent/s" }), status = 1,
@@ -105,7 +96,7 @@ local function proxy(name, argument, check, more)
 	return case
 end
 
-sessions("-H", {
+scene.specs("-H", {
 	proxy("announces an IPv4 address", "192.0.2.7", function(header, peer)
 		assert.matches(("^PROXY TCP4 192%%.0%%.2%%.7 127%%.0%%.0%%.1 %d %%d+$"):format(peer.port), header)
 	end),
@@ -131,7 +122,7 @@ sessions("-H", {
 		err_has = "failure: -H: " },
 })
 
-sessions("a name for EHLO", {
+scene.specs("a name for EHLO", {
 	{ "is --helo", argv = words(PLAIN, { "--helo=mx.test" }), server = polite, seen = { "EHLO mx.test", AUTH, "QUIT" } },
 	{ "goes into HELO too", argv = { "--no-auth", "--helo=mx.test" }, server = function(c)
 		c:send "220 x\r\n"
@@ -155,7 +146,7 @@ end
 
 local ALICE = { "-a", "alice", "-w", "secret" }
 
-sessions("-o", {
+scene.specs("-o", {
 	{ "answers the library's question which mechanisms to use", argv = words(ALICE, { "-o", "client_mech_list=PLAIN" }),
 		server = three, seen = { HELLO, AUTH, "QUIT" } },
 	{ "can be given several times, the last one wins", server = three, seen = { HELLO, AUTH, "QUIT" },
@@ -170,7 +161,7 @@ sessions("-o", {
 
 local PID = run.scratch "pid"
 
-sessions("-I", {
+scene.specs("-I", {
 	{ "writes our number, without a line end, before connecting", program = "sh", argv = function(port)
 		return { "-c", 'echo $$; exec "$@"', "sh", run.program, "-p", port, "-I", PID, "--no-auth", "127.0.0.1" }
 	end, server = function(c)
@@ -204,7 +195,7 @@ local function answering(...)
 	end
 end
 
-sessions("--from", {
+scene.specs("--from", {
 	{ "sends one message and QUIT", argv = words(FROM_TO, { "--data=Hello" }), stdin = "ignored\n", server = open,
 		out = [[
 S: 220 stub ESMTP
@@ -349,7 +340,7 @@ end
 
 local OPEN = "local s <close> = require 'smtptest'.open()\n"
 
-sessions("a script", {
+scene.specs("a script", {
 	{ "that is the printed one behaves as the default", argv = words(PLAIN, { "-S", script("printed.lua", PRINTED),
 		"-n", "2" }),
 		stdin = "NOOP\n", server = polite, seen = { HELLO, AUTH, "QUIT", HELLO, AUTH, "NOOP", "QUIT" }, check = function(r)

@@ -21,11 +21,6 @@ local LANES = 3
 
 local key = planted.key()
 
-local function slurp(path)
-	local handle <close> = assert(io.open(path, "rb"))
-	return handle:read "a"
-end
-
 local function spawn(bugs, ...)
 	return "--spawn=" .. table.concat(planted.words(key, bugs, ...), " ")
 end
@@ -37,7 +32,7 @@ local function fuzzed(argv, options)
 	return run.command(words, all)
 end
 
-local function summary(path) return json.decode(slurp(path .. "/summary.json")) end
+local function summary(path) return json.decode(run.read(path .. "/summary.json")) end
 
 -- The folders of findings.
 local function found(path)
@@ -111,26 +106,26 @@ describe("smtptest --fuzz with key " .. key, function()
 				table.sort(names)
 				assert.same({ "case", "meta.json", "min", "server.log", "transcript" }, names)
 				local path = out .. "/" .. ids[1]
-				local meta = json.decode(slurp(path .. "/meta.json"))
+				local meta = json.decode(run.read(path .. "/meta.json"))
 				assert.equal(summary(out).findings[1], meta.signature)
 				assert.equal(name, meta.oracle)
 				assert.is_true(meta.stable)
 				assert.equal(meta.hits, meta.total)
-				local steps, min = assert(case.parse(slurp(path .. "/case"))), assert(case.parse(slurp(path .. "/min")))
+				local steps, min = assert(case.parse(run.read(path .. "/case"))), assert(case.parse(run.read(path .. "/min")))
 				local function plain(list)
 					local n = 0
 					for _, step in ipairs(list) do n = n + (step.step ~= "comment" and 1 or 0) end
 					return n
 				end
 				assert.same({ meta.steps, meta.min_steps }, { plain(steps), plain(min) })
-				assert.is_true(meta.min_steps <= meta.steps and meta.min_steps <= 10, slurp(path .. "/min"))
-				assert.is_truthy(slurp(path .. "/transcript"):find "^c%d+ [SC]: ")
-				assert.is_truthy(slurp(path .. "/server.log"):find("listening on", 1, true))
+				assert.is_true(meta.min_steps <= meta.steps and meta.min_steps <= 10, run.read(path .. "/min"))
+				assert.is_truthy(run.read(path .. "/transcript"):find "^c%d+ [SC]: ")
+				assert.is_truthy(run.read(path .. "/server.log"):find("listening on", 1, true))
 				assert.is_truthy(results[bug].out:find(meta.paragraph, 1, true))
 			end)
 
 			it("as a case of which each step is needed", function()
-				local min = assert(case.parse(slurp(("%s/%s/min"):format(out, found(out)[1]))))
+				local min = assert(case.parse(run.read(("%s/%s/min"):format(out, found(out)[1]))))
 				local set = oracle.set()
 				local target <close> = targets.new { plan = { host = "127.0.0.1", port = 0 }, spawn = planted.words(key, bug),
 					log = run.scratch("log-" .. bug) }
@@ -158,7 +153,7 @@ describe("smtptest --fuzz with key " .. key, function()
 
 	it("says how the finding is played again, and that works", function()
 		local out = run.scratch "out-state-nested"
-		local meta = json.decode(slurp(("%s/%s/meta.json"):format(out, found(out)[1])))
+		local meta = json.decode(run.read(("%s/%s/meta.json"):format(out, found(out)[1])))
 		local words = meta.replay:gsub("^smtptest ", run.absolute .. " ")
 		local result = run.command({ "-c", words }, { program = "sh", limit = LIMIT })
 		assert.equal(1, result.status, result.out .. result.err)
@@ -187,7 +182,7 @@ describe("smtptest --fuzz with key " .. key, function()
 		assert.equal(sum.transitions, sum.transitions_by_minute[#sum.transitions_by_minute])
 		assert.same({ 300, 1, 301, 300 }, { sum.cases, sum.first, sum.next, sum.last })
 		assert.same({}, found(run.scratch "nothing"))
-		assert.matches('^digraph smtp {.*"greeted" %-> "helo" %[label="EHLO 250 %(%d+%)"%];.*}\n$', slurp(run.scratch "nothing.dot"))
+		assert.matches('^digraph smtp {.*"greeted" %-> "helo" %[label="EHLO 250 %(%d+%)"%];.*}\n$', run.read(run.scratch "nothing.dot"))
 	end)
 
 	it("calls nothing a finding that comes and goes", function()
@@ -199,7 +194,7 @@ describe("smtptest --fuzz with key " .. key, function()
 		assert.is_true(#sum.unstable > 0, result.out)
 		local ids = found(run.scratch "flake/unstable")
 		assert.equal(#sum.unstable, #ids)
-		local meta = json.decode(slurp(("%s/%s/meta.json"):format(run.scratch "flake/unstable", ids[1])))
+		local meta = json.decode(run.read(("%s/%s/meta.json"):format(run.scratch "flake/unstable", ids[1])))
 		assert.is_false(meta.stable)
 		assert.is_true(meta.hits < meta.total)
 		assert.is_truthy(result.out:find("unstable: " .. meta.signature, 1, true))
@@ -214,7 +209,7 @@ describe("smtptest --fuzz with key " .. key, function()
 		local files = 0
 		for path in pipe:lines() do
 			files = files + 1
-			assert.is_nil(leak.find(slurp(path), { password }), path)
+			assert.is_nil(leak.find(run.read(path), { password }), path)
 		end
 		assert.is_true(files > 10)
 	end)

@@ -1,11 +1,8 @@
 local handlers = require "smtptest.handlers"
+local peer = require "support.peer"
 local smtptest = require "smtptest"
 
-local function complaint(fn, ...)
-	local ok, message = pcall(fn, ...)
-	assert.is_false(ok)
-	return message
-end
+local complaint = peer.complaint
 
 describe("the handlers of a server", function()
 	it("may be given, written and taken away", function()

@@ -7,15 +7,10 @@ local PAGE, HEADER = "man/smtptest.3", "src/smtptest.h"
 local SAN = os.getenv "SAN" or ""
 local page = mdoc.read(PAGE)
 
-local function slurp(path)
-	local handle <close> = assert(io.open(path, "rb"))
-	return handle:read "a"
-end
-
 -- name → the declaration in one line, of the header and of the page.
 local function declared()
 	local found = {}
-	for kind, name, arguments in slurp(HEADER):gmatch "SMTPTEST_API ([%w_ *]-)%s?([%w_]+)(%b());" do
+	for kind, name, arguments in run.read(HEADER):gmatch "SMTPTEST_API ([%w_ *]-)%s?([%w_]+)(%b());" do
 		found[name] = ("%s %s%s"):format(kind, name, arguments:gsub("%s+", " "))
 	end
 	return found
@@ -39,12 +34,7 @@ local function documented()
 end
 
 describe("smtptest(3)", function()
-	it("is clean mdoc, and its examples can be copied", function()
-		assert.same({}, mdoc.uncopyable(PAGE))
-		local told = mdoc.lint(PAGE)
-		if not told then return pending "mandoc is not installed" end
-		assert.equal("", told)
-	end)
+	mdoc.spec(PAGE)
 
 	it("declares what the header does", function()
 		local expected = declared()
@@ -56,9 +46,7 @@ describe("smtptest(3)", function()
 		local text = table.concat(page.lines, "\n")
 		local name = text:match "\n%.Sh NAME\n(.-)\n%.Sh"
 		local description = text:match "\n%.Sh DESCRIPTION\n(.-)\n%.Sh"
-		local code = {}
-		for _, display in ipairs(page.displays) do table.move(display.lines, 1, #display.lines, #code + 1, code) end
-		code = table.concat(code, "\n")
+		local code = mdoc.code(page)
 		for function_name in pairs(declared()) do
 			assert.is_truthy(name:find("Nm " .. function_name, 1, true), function_name)
 			assert.is_truthy(description:find("Fn " .. function_name, 1, true), function_name)
@@ -72,7 +60,7 @@ end)
 -- The library as it would be installed.
 local function installed()
 	local folder = run.scratch "library"
-	local pc = slurp(run.program:gsub("smtptest$", "smtptest.pc")):gsub("^prefix=[^\n]*", "prefix=" .. folder)
+	local pc = run.read(run.program:gsub("smtptest$", "smtptest.pc")):gsub("^prefix=[^\n]*", "prefix=" .. folder)
 	assert(os.execute(("mkdir -p '%s/include' '%s/lib/pkgconfig' && cp '%s' '%s/include' && cp '%s' '%s/lib'"):format(
 		folder, folder, HEADER, folder, run.program:gsub("smtptest$", "libsmtptest.a"), folder)))
 	local handle <close> = assert(io.open(folder .. "/lib/pkgconfig/smtptest.pc", "w"))

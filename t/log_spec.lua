@@ -8,8 +8,9 @@ local serving = require "support.serve"
 local server = require "smtptest.server"
 local sink = require "smtptest.sink"
 local smtptest = require "smtptest"
+local written = require "support.written"
 
-local PASSWORD = "wonderland"
+local PASSWORD = written.PASSWORD
 
 -- The events of a file; the connection's number, the time and the direction are in all of them.
 local function events(path)
@@ -31,22 +32,9 @@ local function find(list, name, value)
 	end
 end
 
-local count = 0
-
 local function logged(plan, fn)
-	count = count + 1
-	local path = run.scratch("log-" .. count)
-	local peer <close> = server.listen { tls = "starttls", sasl = { users = { alice = PASSWORD } } }
-	peer:start()
-	local all = { host = "127.0.0.1", port = peer.port, timeout = 20, log = path, authname = "alice", auth = false }
-	for name, value in pairs(plan) do all[name] = value end
-	do
-		local s <close> = smtptest.connect(all)
-		fn(s)
-	end
-	assert.is_nil(sink.close_all())
-	local handle <close> = assert(io.open(path, "rb"))
-	return events(path), handle:read "a", peer
+	local path, peer = written.session("log", plan, fn)
+	return events(path), run.read(path), peer
 end
 
 describe("a log", function()
@@ -155,7 +143,6 @@ describe("--log", function()
 		assert.equal(3, message.size)
 		assert.equal("receive", find(list, "text", "AUTH PLAIN <24 bytes hidden>\r\n").direction)
 		assert.equal("PLAIN", find(list, "event", "auth").mechanism)
-		local handle <close> = assert(io.open(path, "rb"))
-		assert.is_nil((leak.find(handle:read "a", { PASSWORD })))
+		assert.is_nil((leak.find(run.read(path), { PASSWORD })))
 	end)
 end)

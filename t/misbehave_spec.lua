@@ -7,15 +7,6 @@ local scene = require "support.scene"
 local PLAIN, START, AUTHED, BYE = scene.PLAIN, scene.START, scene.AUTHED, scene.BYE
 local words = scene.words
 
-local function sessions(title, cases)
-	describe(title, function()
-		setup(function() scene.play(cases) end)
-		for _, case in ipairs(cases) do
-			it(case[1], function() scene.judge(case) end)
-		end
-	end)
-end
-
 -- ---------------------------------------------------------------- greetings
 
 local function greeting(text, then_what)
@@ -33,7 +24,7 @@ end
 
 local NO_GREETING = AUTHED:gsub("^[^\n]*\n", "")
 
-sessions("a greeting", {
+scene.specs("a greeting", {
 	{ "of 554 ends the session with its text", server = greeting "554 no service\r\n", status = 1,
 		out = "S: 554 no service\n", err = "failure: greeting: 554 no service\n", seen = {} },
 	{ "of 421 does so too", server = greeting "421-4.3.2 busy\r\n421 4.3.2 really\r\n", status = 1,
@@ -100,7 +91,7 @@ local CHOOSE = { "-a", "alice", "-w", "secret" }
 local NOMECH = "Authentication failed. no mechanism available\nSecurity strength factor: 0\n"
 local TYPED = { "C: AUTH PLAIN AGFsaWNlAHNlY3JldA==\r\n", "Authenticated.\n" }
 
-sessions("EHLO", {
+scene.specs("EHLO", {
 	{ "that is refused is followed by HELO", argv = CHOOSE, server = function(c)
 		c:send "220 stub ESMTP\r\n"
 		c:reply "502 what?"
@@ -182,7 +173,7 @@ end
 
 local INSIDE = { "EHLO smtptest", "STARTTLS", "EHLO smtptest", "AUTH PLAIN AGFsaWNlAHNlY3JldA==", "QUIT" }
 
-sessions("STARTTLS", {
+scene.specs("STARTTLS", {
 	refused "454 not now",
 	refused "502 5.5.1 unknown",
 	refused "250 ok",
@@ -286,7 +277,7 @@ end
 local FAKE = "v=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 local SALT = ",s=c2FsdHNhbHQ=,i=4096"
 
-sessions("AUTH", {
+scene.specs("AUTH", {
 	{ "answered by 454 is a refusal", server = auth("PLAIN", "454 4.7.0 later"),
 		out = START .. "C: AUTH PLAIN AGFsaWNlAHNlY3JldA==\nS: 454 4.7.0 later\n" .. failed "454 4.7.0 later" .. BYE },
 	{ "refused in two lines is read whole", server = auth("PLAIN", "535-5.7.8 one\r\n535 5.7.8 two"),
@@ -376,7 +367,7 @@ end
 
 local HELD_OPEN = { { wait = "Connection closed." } }
 
-sessions("after authentication", {
+scene.specs("after authentication", {
 	{ "a server that closes ends the program, whatever is still to be typed", stdin = HELD_OPEN,
 		server = after_auth(function() end), out = AUTHED .. "Connection closed.\n" },
 	{ "a server that resets ends it too", stdin = HELD_OPEN,

@@ -35,11 +35,6 @@ local function typed(argv, keys)
 		end })
 end
 
-local function read(path)
-	local handle <close> = assert(io.open(path, "rb"))
-	return handle:read "a"
-end
-
 describe("a session that was typed", function()
 	local why = daemon.missing("postfix", "dovecot")
 	if why then return pending("is recorded at Postfix and played at Dovecot: " .. why) end
@@ -71,9 +66,9 @@ describe("a session that was typed", function()
 			{ "\n250 [^\n]*\n", "QUIT" },
 		})
 		assert.equal(0, r.status, r.out)
-		for _, file in ipairs { path, log } do assert.is_nil((leak.find(read(file), { PASSWORD })), read(file)) end
+		for _, file in ipairs { path, log } do assert.is_nil((leak.find(run.read(file), { PASSWORD })), run.read(file)) end
 
-		local self = assert(case.parse(read(path), path))
+		local self = assert(case.parse(run.read(path), path))
 		local kinds = {}
 		for _, step in ipairs(self) do
 			if step.step ~= "send" and step.step ~= "reply" and step.step ~= "comment" then kinds[#kinds + 1] = step.step end
@@ -81,7 +76,7 @@ describe("a session that was typed", function()
 		assert.same({ "connect", "handshake", "auth", "close" }, kinds)
 
 		-- The one line: what only Postfix says to a second AUTH is of no interest.
-		local text, changed = read(path):gsub('\nsend "AUTH LOGIN\\r\\n"\n', '\nsend "NOOP\\r\\n"\n')
+		local text, changed = run.read(path):gsub('\nsend "AUTH LOGIN\\r\\n"\n', '\nsend "NOOP\\r\\n"\n')
 		assert.equal(1, changed)
 		local edited = run.file("edited.case", text)
 		r = run.command { "--replay=" .. edited, "-a", "alice", "--password-file=" .. run.file("typed.password", PASSWORD),

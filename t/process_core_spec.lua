@@ -351,5 +351,5 @@ local function behaves(process, name)
 end
 
 behaves(require "smtptest.core.process", "the system's best call")
-behaves(variant("process", "-DSMTPTEST_PIDFD=0", "src/process.c src/group.c src/spawn.c src/thread.c " ..
-	"src/file.c src/signal.c src/tty.c"), "a thread that waits")
+behaves(variant("process", "-DSMTPTEST_PIDFD=0", "src/process.c src/group.c src/orphan.c src/spawn.c " ..
+	"src/thread.c src/descriptor.c src/file.c src/signal.c src/tty.c"), "a thread that waits")

@@ -8,13 +8,9 @@ local serving = require "support.serve"
 local server = require "smtptest.server"
 local sink = require "smtptest.sink"
 local smtptest = require "smtptest"
+local written = require "support.written"
 
-local PASSWORD = "wonderland"
-
-local function read(path)
-	local handle <close> = assert(io.open(path, "rb"))
-	return handle:read "a"
-end
+local PASSWORD = written.PASSWORD
 
 -- The steps of a text, without comments, replies by their code.
 local function brief(text)
@@ -27,23 +23,11 @@ local function brief(text)
 	return list
 end
 
-local count = 0
-
 -- What is recorded of a session in which fn(session) runs → text
 local function recorded(plan, fn)
-	count = count + 1
-	local path = run.scratch("record-" .. count)
-	local peer <close> = server.listen { tls = "starttls", sasl = { users = { alice = PASSWORD } } }
-	peer:start()
-	local all = { host = "127.0.0.1", port = peer.port, timeout = 20, record = path, authname = "alice", auth = false }
-	for name, value in pairs(plan) do all[name] = value end
-	do
-		local s <close> = smtptest.connect(all)
-		fn(s)
-	end
-	assert.is_nil(sink.close_all())
-	local text = read(path)
-	if not all.show_secrets then assert.is_nil((leak.find(text, { PASSWORD }))) end
+	local path, peer = written.session("record", plan, fn)
+	local text = run.read(path)
+	if not plan.show_secrets then assert.is_nil((leak.find(text, { PASSWORD }))) end
 	return text, peer
 end
 
@@ -142,8 +126,8 @@ describe("a recorded session", function()
 		peer:stop()
 		sink.close_all()
 		assert.same({ "connect", "reply 220", "c2 connect", "c2 reply 220", "c3 connect", "c3 reply 220", "abort",
-			"c2 half_close", [[c3 send "QUIT\r\n"]], "c3 reply 221", "c3 close", "c2 close" }, brief(read(path)))
-		assert.matches("\n# the peer has closed: EOF\nc3 close\n", read(path))
+			"c2 half_close", [[c3 send "QUIT\r\n"]], "c3 reply 221", "c3 close", "c2 close" }, brief(run.read(path)))
+		assert.matches("\n# the peer has closed: EOF\nc3 close\n", run.read(path))
 	end)
 
 	it("can be played, with the same writes", function()
@@ -186,7 +170,7 @@ describe("--record", function()
 				base64.encode("\0alice\0" .. PASSWORD)) })
 		peer:stop()
 		assert.equal(0, r.status, r.err)
-		local text = read(path)
+		local text = run.read(path)
 		assert.is_nil((leak.find(text, { PASSWORD })))
 		assert.same({ [[send "STARTTLS\r\n"]], "reply 220", "handshake", [[send "EHLO typed\r\n"]], "reply 250", "auth PLAIN",
 			"reply 235", [[send "NOOP\r\n"]], "reply 250", [[send "QUIT\r\n"]], "reply 221", "close" },
@@ -216,7 +200,7 @@ describe("--record", function()
 			end
 		end)
 		assert.equal(0, r.status, r.err)
-		local text = read(path)
+		local text = run.read(path)
 		assert.is_nil((leak.find(text, { PASSWORD })))
 		local steps = { "reply 220", [[send "EHLO smtptest\r\n"]], "reply 250", [[send "STARTTLS\r\n"]],
 			"reply 220", "handshake", [[send "EHLO smtptest\r\n"]], "reply 250", "auth PLAIN", "reply 235",

@@ -1,31 +1,11 @@
 local base64 = require "smtptest.base64"
 local core = require "smtptest.core.sasl"
+local login = require "support.login"
 local peer = require "support.peer"
 local sasl = require "smtptest.sasl"
 
-local ALICE = { authname = "alice", password = "secret" }
-
-local function as(changes) return peer.laid(ALICE, changes) end
-
-local function b64(text) return base64.encode((text:gsub("|", "\0"))) end
-
--- Authenticates against a server that answers with these lines; what the client sent, and what body(session) gives.
-local function scripted(answers, body, plan)
-	local result
-	local client = peer.with(function(c)
-		c:reply(table.unpack(answers))
-		c:rest()
-	end, function(s) result = body(s) end, plan)
-	return client.seen, result
-end
-
-local function exchange(answers, options, plan)
-	return scripted(answers, function(s) return s:auth(options) end, plan)
-end
-
-local function failing(code, answers, options, plan)
-	return scripted(answers, function(s) return peer.failure(code, s.auth, s, options) end, plan)
-end
+local ALICE, as, b64 = login.ALICE, login.as, login.b64
+local scripted, exchange, failing = login.scripted, login.exchange, login.failing
 
 local installed = core.mechanisms
 after_each(function()

@@ -144,11 +144,6 @@ local function words_of(macro, section)
 	return found
 end
 
-local function source(path)
-	local handle <close> = assert(io.open(path))
-	return handle:read "a"
-end
-
 -- Whether a word stands somewhere in the page.
 local text = mdoc.plain(table.concat(page.lines, "\n"))
 
@@ -157,12 +152,7 @@ local function stands(word)
 end
 
 describe("smtptest-script(7)", function()
-	it("is clean mdoc, and its examples can be copied", function()
-		assert.same({}, mdoc.uncopyable(PAGE))
-		local told = mdoc.lint(PAGE)
-		if not told then return pending "mandoc is not installed" end
-		assert.equal("", told)
-	end)
+	mdoc.spec(PAGE)
 
 	it("has an item for every function, and for no other", function()
 		local items, internal = documented()
@@ -175,9 +165,7 @@ describe("smtptest-script(7)", function()
 	end)
 
 	it("has every function in an example", function()
-		local code = {}
-		for _, display in ipairs(page.displays) do table.move(display.lines, 1, #display.lines, #code + 1, code) end
-		code = table.concat(code, "\n")
+		local code = mdoc.code(page)
 		local missing = {}
 		for name in pairs((documented())) do
 			local last = name:match "[%w_]+$"
@@ -195,11 +183,11 @@ describe("smtptest-script(7)", function()
 
 	it("has every handler and bound of a server", function()
 		local fields = words_of("Va", "SERVERS")
-		for name in source "lua/smtptest/handlers.lua":match "local NAMES = (%b{})":gmatch '"(%l+)"' do
+		for name in run.read "lua/smtptest/handlers.lua":match "local NAMES = (%b{})":gmatch '"(%l+)"' do
 			assert.is_true(fields["on." .. name], name)
 		end
 		for name in pairs(server.limits) do assert.is_true(stands(name), name) end
-		for name in source "lua/smtptest/server.lua":match "local PLAN = (%b{})":gmatch "([%l_]+) = " do
+		for name in run.read "lua/smtptest/server.lua":match "local PLAN = (%b{})":gmatch "([%l_]+) = " do
 			assert.is_true(fields[name], name)
 		end
 	end)
@@ -222,10 +210,10 @@ describe("smtptest-script(7)", function()
 	end)
 
 	it("has every word of a reply's lint and every malformed reply", function()
-		for name in source "lua/smtptest/reply.lua":gmatch 'found%[?%.?"?([%w-]+)"?%]? = true' do
+		for name in run.read "lua/smtptest/reply.lua":gmatch 'found%[?%.?"?([%w-]+)"?%]? = true' do
 			assert.is_true(stands(name), name)
 		end
-		for name in source "lua/smtptest/fault.lua":match "local MALFORMED = (%b{})":gmatch '%["([%w-]+)"%]' do
+		for name in run.read "lua/smtptest/fault.lua":match "local MALFORMED = (%b{})":gmatch '%["([%w-]+)"%]' do
 			assert.is_true(stands(name), name)
 			fault.malformed(name)
 		end
@@ -329,7 +317,6 @@ describe("an example of smtptest-script(7):", function()
 		local result = run.command({ "-c", ("cd '%s' && '%s' -e '%s'"):format(folder, run.absolute,
 			[[local s = require "smtptest" s.daemonize "talk.pid" s.pidfile "done"]]) }, { program = "sh" })
 		assert.same({ 0, "" }, { result.status, result.err })
-		local handle <close> = assert(io.open(folder .. "/talk.pid"))
-		assert.matches("^%d+$", handle:read "a")
+		assert.matches("^%d+$", run.read(folder .. "/talk.pid"))
 	end)
 end)

@@ -7,13 +7,7 @@ local session = require "smtptest.session"
 local task = require "smtptest.task"
 local transport = require "smtptest.transport"
 
--- What fn raises, as text: the misuse of the script's author.
-local function complaint(fn, ...)
-	local ok, message = pcall(fn, ...)
-	assert.is_false(ok)
-	assert.is_string(message)
-	return message
-end
+local complaint = peer.complaint
 
 local function greets(c) c:send "220 peer.test\r\n" end
 

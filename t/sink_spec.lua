@@ -1,11 +1,6 @@
 local run = require "support.run"
 local sink = require "smtptest.sink"
 
-local function read(path)
-	local handle <close> = assert(io.open(path, "rb"))
-	return handle:read "a"
-end
-
 describe("a sink", function()
 	it("is one for a path, and counts connections", function()
 		local path = run.file("sink", "old")
@@ -14,7 +9,7 @@ describe("a sink", function()
 		assert.equal(1, one:connection())
 		assert.equal(2, one:connection())
 		one:write "line\n"
-		assert.equal("head\nline\n", read(path))
+		assert.equal("head\nline\n", run.read(path))
 		assert.is_nil(sink.close_all())
 	end)
 

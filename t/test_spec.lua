@@ -55,11 +55,6 @@ end
 
 local folder, good, bad
 
-local function read(path)
-	local handle <close> = assert(io.open(path, "rb"))
-	return handle:read "a"
-end
-
 setup(function()
 	folder = run.scratch "test"
 	lfs.mkdir(folder)
@@ -153,7 +148,7 @@ describe("smtptest --test", function()
 			end },
 		})
 		assert.equal(2, r.signal, ("%s\n%s\n%s"):format(r.status, r.out, r.err))
-		local text = read(folder .. "/slow.tap")
+		local text = run.read(folder .. "/slow.tap")
 		assert.matches("^not ok 1 %- slow waits\n", text)
 		assert.matches("\n1%.%.1\n$", text)
 	end)
@@ -276,13 +271,13 @@ describe("the report", function()
 			print join(" ", $p->tests_planned, scalar($p->passed), scalar($p->failed), scalar($p->skipped),
 				scalar($p->parse_errors)), "\n";
 		]], path }, { program = "perl" })
-		assert.equal("6 2 4 1 0\n", parsed.out, parsed.err .. read(path))
+		assert.equal("6 2 4 1 0\n", parsed.out, parsed.err .. run.read(path))
 	end)
 
 	it("JUnit is well-formed, has the attributes of the schema, and names the failing lines", function()
 		local path = folder .. "/report.xml"
 		assert.equal(1, play({ folder, "--test-output=junit:" .. path, "--", "--filter-out=waits$", "--filter-out=reached" }).status)
-		local text = read(path)
+		local text = run.read(path)
 		local found, count = {}, {}
 		for _, one in ipairs(elements(text)) do
 			assert.equal(PARENT[one.name], one.parent and one.parent.name)

@@ -172,13 +172,18 @@ end
 
 -- ---------------------------------------------------------------- reading
 
+-- Whether a whole line was read and not asked for.
+local function has_line(transport)
+	return transport.position <= #transport.buffer and transport.buffer:find("\n", transport.position, true) ~= nil
+end
+
 --- Reads a line, its end included.
 -- @param seconds  default: the server's time-out
 -- @return line | nil, message, CODE; TOOLONG for one over the limit, which is read away to its end
 function Client:read_line(seconds)
 	local transport = self.transport
 	local ok, message, code, text
-	if self.pending ~= "" and (transport.position > #transport.buffer or not transport:has_line()) then
+	if self.pending ~= "" and not has_line(transport) then
 		-- What is held back goes out before we wait.
 		ok, message, code = flush(self)
 		if not ok then return nil, message, code end
@@ -289,7 +294,7 @@ end
 
 --- Reads the PROXY header that must come first: `proxy` is what it says, `peer` who the client says it speaks for.
 -- @return true | nil, message, CODE
-function Client:read_proxy()
+function client.read_proxy(self)
 	local transport = self.transport
 	local bytes, deadline = "", now() + math.min(self.timeout, 60)
 	while true do
@@ -417,8 +422,8 @@ end
 
 Client.__close = Client.close
 
---- Whether an error is nothing but the end of this connection, told by one of its methods.
-function Client:is_end(err)
+--- Whether an error is nothing but the end of a client's connection, told by one of its methods.
+function client.is_end(self, err)
 	if err == client.ENDED then return true end
 	return self.why ~= nil and tostring(err):sub(-#self.why) == self.why
 end

@@ -6,6 +6,7 @@
 local acceptor = require "smtptest.acceptor"
 local clients = require "smtptest.client"
 local core = require "smtptest.core.line"
+local parameter = require "smtptest.parameter"
 local path = require "smtptest.path"
 local task = require "smtptest.task"
 
@@ -16,14 +17,11 @@ local say, read_line, read_raw = clients.methods.say, clients.methods.read_line,
 
 local verbs = {}
 
-local SHOWN = 64          -- octets of a name in a reply, which has a longest line itself
-
 -- What is said for every message, made once.
 local SENDER_OK = clients.wire(250, "2.1.0 sender ok")
 local RECIPIENT_OK = clients.wire(250, "2.1.5 recipient ok")
 local GO_AHEAD = clients.wire(354, "end the message with a dot on a line by itself")
 local ACCEPTED = clients.wire(250, "2.0.0 message accepted")
-local TOO_LARGE = "5.3.4 message size exceeds the limit"
 
 local function refuse(client, code, text)
 	client:answer(code, text)
@@ -107,74 +105,7 @@ end
 
 verbs.EHLO, verbs.HELO, verbs.LHLO = hello "EHLO", hello "HELO", hello "LHLO"
 
--- ---------------------------------------------------------------- parameters
-
-local function xtext(value)
-	return not value:gsub("%+%x%x", ""):find("[+=%c\127-\255]")
-end
-
--- What is wrong with a parameter: nil when nothing is. Each has a capability that brings it; any other is taken when a
--- capability of its name is offered.
-local PARAMS = {
-	mail = {
-		SIZE = { "SIZE", function(value, client)
-			local size = value ~= true and value:match("^%d+$") and #value <= 20 and tonumber(value)
-			if not size then return 501, "5.5.4 SIZE is a number (RFC 1870 section 4)" end
-			if size > client.server.limits.message then return 552, TOO_LARGE end
-		end },
-		BODY = { "8BITMIME", function(value, client)
-			value = value ~= true and value:upper()
-			if value == "BINARYMIME" and client.server.capabilities.BINARYMIME then return nil end
-			if value ~= "7BIT" and value ~= "8BITMIME" then return 501, "5.5.4 BODY is 7BIT or 8BITMIME (RFC 6152)" end
-		end },
-		SMTPUTF8 = { "SMTPUTF8", function(value)
-			if value ~= true then return 501, "5.5.4 SMTPUTF8 has no value (RFC 6531 section 3.4)" end
-		end },
-		RET = { "DSN", function(value)
-			value = value ~= true and value:upper()
-			if value ~= "FULL" and value ~= "HDRS" then return 501, "5.5.4 RET is FULL or HDRS (RFC 3461 section 4.3)" end
-		end },
-		ENVID = { "DSN", function(value)
-			if value == true or #value > 100 or not xtext(value) then
-				return 501, "5.5.4 ENVID is xtext (RFC 3461 section 4.4)"
-			end
-		end },
-		AUTH = { "AUTH", function(value)
-			if value == true or not xtext(value) then return 501, "5.5.4 AUTH is xtext or <> (RFC 4954 section 5)" end
-		end },
-	},
-	rcpt = {
-		NOTIFY = { "DSN", function(value)
-			local words, seen = value ~= true and value:upper() or "", {}
-			for word in (words .. ","):gmatch("([^,]*),") do
-				if seen[word] or not (word == "NEVER" or word == "SUCCESS" or word == "FAILURE" or word == "DELAY") then
-					return 501, "5.5.4 NOTIFY is NEVER, or of SUCCESS, FAILURE, DELAY (RFC 3461 section 4.1)"
-				end
-				seen[word] = true
-			end
-			if seen.NEVER and words ~= "NEVER" then return 501, "5.5.4 NOTIFY=NEVER stands alone (RFC 3461 section 4.1)" end
-		end },
-		ORCPT = { "DSN", function(value, client)
-			local kind, address = (value == true and "" or value):match("^([%w-]+);(.*)$")
-			if kind and kind:upper() == "UTF-8" and client.from.params.SMTPUTF8 and utf8.len(address) then
-				address = address:gsub("[\128-\255]", "")          -- RFC 6533 section 3
-			end
-			if not kind or #value > 500 or not xtext(address) then
-				return 501, "5.5.4 ORCPT is a type, a semicolon and xtext (RFC 3461 section 4.2)"
-			end
-		end },
-	},
-}
-
--- Capabilities that are no parameters, or not here.
-local OURS = { PIPELINING = true, SIZE = true, ["8BITMIME"] = true, SMTPUTF8 = true, ENHANCEDSTATUSCODES = true,
-	DSN = true, CHUNKING = true, BINARYMIME = true, STARTTLS = true, AUTH = true }
-
-local function offered(client, capability)
-	if not client.esmtp then return false end
-	if capability == "AUTH" then return client.server.plan.sasl ~= nil or client.server.capabilities.AUTH ~= nil end
-	return client.server.capabilities[capability] ~= nil
-end
+-- ---------------------------------------------------------------- the envelope
 
 -- Reads the argument of MAIL or RCPT.
 -- @return path, or nil when the refusal is said
@@ -182,19 +113,11 @@ local function parse(client, kind, argument, utf8ok)
 	local named, code, text = path.parse(kind, argument, utf8ok)
 	if not named then return refuse(client, code, text) end
 	for name, value in next, named.params do
-		local known = PARAMS[kind][name]
-		if not offered(client, known and known[1] or not OURS[name] and name) then
-			return refuse(client, 555, "5.5.4 unknown parameter " .. name:sub(1, SHOWN))
-		end
-		if known then
-			code, text = known[2](value, client)
-			if code then return refuse(client, code, text) end
-		end
+		code, text = parameter.refusal(client, kind, name, value)
+		if code then return refuse(client, code, text) end
 	end
 	return named
 end
-
--- ---------------------------------------------------------------- the envelope
 
 function verbs.MAIL(client, argument)
 	if not client.helo then return refuse(client, 503, "5.5.1 " .. client.server.hello .. " first") end
@@ -327,7 +250,7 @@ function verbs.DATA(client, argument)
 	local parts, message, symbol = read_raw(client, client.server.limits.message)
 	if parts then return deliver(client, parts) end
 	if symbol ~= "TOOLONG" then return receiver.lost(client, message, symbol) end
-	refuse_message(client, 552, TOO_LARGE)
+	refuse_message(client, 552, parameter.TOO_LARGE)
 end
 
 -- RFC 3030 section 2: the chunk comes whatever we think of the command.
@@ -340,14 +263,14 @@ function verbs.BDAT(client, argument)
 		return refuse(client, 421, "4.5.2 BDAT wants a size, and maybe LAST: closing")
 	end
 	local code, text
-	if not offered(client, "CHUNKING") then
+	if not parameter.offered(client, "CHUNKING") then
 		code, text = 502, "5.5.1 no CHUNKING here"
 	elseif not client.from then
 		code, text = 503, "5.5.1 MAIL first"
 	elseif #client.to == 0 then
 		code, text = 503, "5.5.1 RCPT first"
 	elseif client.size + size > client.server.limits.message then
-		code, text = 552, TOO_LARGE
+		code, text = 552, parameter.TOO_LARGE
 	end
 	local parts, message, symbol = client:read_bytes(size, not code)
 	if not parts then return receiver.lost(client, message, symbol) end

@@ -336,7 +336,7 @@ end
 local function converse(self, client)
 	client.mute = self.plan.tls == "implicit" or nil        -- nothing may be said in clear
 	if self.plan.proxy then
-		local ok, message, code = client:read_proxy()
+		local ok, message, code = clients.read_proxy(client)
 		if not ok then return receiver.lost(client, message, code) end
 	end
 	if self.plan.tls == "implicit" then
@@ -390,7 +390,7 @@ local function run(self, client)
 		return traced(err)
 	end, self, client)
 	local canceled = failure.is(why) and why.code == "CANCELED"
-	if not ok and not canceled and not client:is_end(why) then fail(self, client, err) end
+	if not ok and not canceled and not clients.is_end(client, why) then fail(self, client, err) end
 	linger(client)
 	self:note(client, "gone")
 end

@@ -281,11 +281,6 @@ function Transport:read(max, timeout)
 	return more(self, max, now() + (timeout or self.timeout))
 end
 
---- Whether a whole line was read and not asked for.
-function Transport:has_line()
-	return self.position <= #self.buffer and find(self.buffer, "\n", self.position, true) ~= nil
-end
-
 local function too_long(self)
 	settle(self)
 	return nil, ("a line of more than %d bytes"):format(self.maxline), "TOOLONG"

@@ -34,11 +34,6 @@ rm -rf "$1"
 local Daemon = {}
 Daemon.__index = Daemon
 
-local function slurp(path)
-	local handle <close> = assert(io.open(path, "rb"))
-	return handle:read "a"
-end
-
 --- Why servers cannot be started here, or nil.
 -- @param ...  names, as .ci/peers was told
 function daemon.missing(...)
@@ -173,7 +168,7 @@ function Daemon:take(maildir)
 			if not name:find "^%." then return folder .. "/" .. name end
 		end
 	end, function() return self:log() end)
-	local text = slurp(path)
+	local text = run.read(path)
 	os.remove(path)
 	return text
 end

@@ -1,5 +1,8 @@
 --- mdoc: what stands in a manual page: its items and its displays, without roff's escapes.
 
+local assert = require "luassert"
+local busted = require "busted"
+
 local mdoc = {}
 
 local ESCAPES = { ["\\-"] = "-", ["\\&"] = "", ["\\e"] = "\\", ["\\(aq"] = "'", ["\\(dq"] = '"', ["\\(ga"] = "`",
@@ -34,6 +37,13 @@ function mdoc.read(path)
 	return page
 end
 
+--- The text of all displays of a page that was read.
+function mdoc.code(page)
+	local lines = {}
+	for _, display in ipairs(page.displays) do table.move(display.lines, 1, #display.lines, #lines + 1, lines) end
+	return table.concat(lines, "\n")
+end
+
 --- Whether a line is what another one claims, in which "..." stands for anything.
 function mdoc.matches(claim, line)
 	local pattern = claim:gsub("%p", "%%%0"):gsub("%%%.%%%.%%%.", ".*")
@@ -47,9 +57,9 @@ function mdoc.output_lines(text)
 	return lines
 end
 
---- Lines of a display that would be copied wrong: a bare hyphen or quote becomes another character in some outputs.
--- @return list of lines as they stand in the file
-function mdoc.uncopyable(path)
+-- Lines of a display that would be copied wrong, as they stand in the file: a bare hyphen or quote becomes another
+-- character in some outputs.
+local function uncopyable(path)
 	local found, inside = {}, false
 	for line in io.lines(path) do
 		if line:match "^%.Bd %-literal" then
@@ -63,11 +73,21 @@ function mdoc.uncopyable(path)
 	return found
 end
 
---- What the linter says; nil where there is none.
-function mdoc.lint(path)
+-- What the linter says; nil where there is none.
+local function lint(path)
 	if not os.execute "command -v mandoc >/dev/null" then return nil end
 	local pipe <close> = assert(io.popen(("mandoc -Tlint -Wwarning '%s' 2>&1"):format(path)))
 	return pipe:read "a"
+end
+
+--- The spec that each page has.
+function mdoc.spec(path)
+	busted.it("is clean mdoc, and its examples can be copied", function()
+		assert.are.same({}, uncopyable(path))
+		local told = lint(path)
+		if not told then return busted.pending "mandoc is not installed" end
+		assert.are.equal("", told)
+	end)
 end
 
 return mdoc

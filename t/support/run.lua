@@ -274,4 +274,10 @@ function run.file(name, text)
 	return path
 end
 
+--- What a file has in it.
+function run.read(path)
+	local handle <close> = assert(io.open(path, "rb"))
+	return handle:read "a"
+end
+
 return run

@@ -1,6 +1,7 @@
 --- scene: black-box cases as tables; those of one describe are all played before the first is judged, several at once.
 
 local assert = require "luassert"
+local busted = require "busted"
 local run = require "support.run"
 local task = require "smtptest.task"
 
@@ -144,6 +145,16 @@ function scene.judge(case)
 		assert.are.same(lines, table.move(r.seen, 1, #r.seen, 1, {}))
 	end
 	if case.check then case.check(r, case) end
+end
+
+--- Specs: each case, named by its first field.
+function scene.specs(title, cases)
+	busted.describe(title, function()
+		busted.setup(function() scene.play(cases) end)
+		for _, case in ipairs(cases) do
+			busted.it(case[1], function() scene.judge(case) end)
+		end
+	end)
 end
 
 return scene
