@@ -14,8 +14,10 @@ local server = require "smtptest.server"
 local supply = require "smtptest.fuzz.supply"
 local targets = require "smtptest.fuzz.target"
 local task = require "smtptest.task"
+local wire = require "smtptest.wire"
 
 local LIMIT = 90
+local SIGTERM = 15
 local CASES = "1000"        -- in which each of these bugs shows
 local LANES = 3
 
@@ -218,6 +220,24 @@ end)
 -- ---------------------------------------------------------------- parts of a run
 
 describe("smtptest --fuzz", function()
+	it("ends at once at SIGTERM, and so do the servers that it has started", function()
+		local up = task.promise()
+		local out = run.scratch "terminated"
+		local result = fuzzed({ spawn "all", "-p", "0", "--seconds=60", "--out=" .. out }, {
+			on_output = function(text)
+				if text:find "\n" then up:set(true) end
+			end,
+			stdin = { function(child)
+				up:wait(LIMIT)
+				child:kill "TERM"
+			end } })
+		assert.equal(SIGTERM, result.signal, result.out .. result.err)
+		for number in run.read(out .. "/server.log"):gmatch "listening on 127%.0%.0%.1:(%d+)" do
+			local _, _, code = wire.open({ family = "inet", host = "127.0.0.1", port = tonumber(number) }, nil, task.now() + 5)
+			assert.equal("ECONNREFUSED", code)
+		end
+	end)
+
 	it("ends at SIGINT and says with which case to go on: no gap, and no case twice", function()
 		local first, second = run.scratch "first", run.scratch "second"
 		local seen = task.promise()

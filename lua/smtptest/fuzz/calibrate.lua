@@ -156,7 +156,7 @@ local function bears(self, most, ...)
 			return math.max(1, i - 1)
 		end
 		last = code
-		if now() - begin > ENOUGH then break end
+		if now() - begin > ENOUGH then return i end         -- more than these nobody has seen
 	end
 	return math.huge
 end

@@ -120,7 +120,8 @@ local function lab(self, target, queues)
 		else
 			local awaited = self.awaited or task.promise "something suspicious"
 			self.awaited = awaited
-			awaited:wait()
+			local _, _, code = awaited:wait()
+			if code == "CANCELED" then return self:interrupt() end          -- every wait ends: so must we
 			if self.awaited == awaited then self.awaited = nil end
 		end
 	end
@@ -276,7 +277,10 @@ local function round(self)
 		local _ <close> = setmetatable({}, { __close = function() done:set(true) end })
 		autopsy(self, who, victims, before, what, text)
 	end, true)
-	while self.labs[1] and not done.isset and not over(self) do done:wait(PROGRESS) end
+	while self.labs[1] and not done.isset and not over(self) do
+		local _, _, code = done:wait(PROGRESS)
+		if code == "CANCELED" then self:interrupt() end
+	end
 end
 
 --- Runs until the supply is empty, the time is over, the target is gone, or interrupt() is called.
