@@ -14,7 +14,7 @@ end
 
 -- A connection in a state.
 local function link(fields)
-	local one = { track = { helo = true, mail = false, rcpts = 0, line = "" }, target = { traits = {}, plan = {} },
+	local one = { track = { helo = true, mail = false, rcpts = 0, more = 0, line = "" }, target = { traits = {}, plan = {} },
 		has_sent = function() return false end }
 	for name, value in pairs(fields or {}) do
 		local place = one.target[name] and one.target or one

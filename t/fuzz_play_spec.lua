@@ -69,6 +69,7 @@ describe("play", function()
 c1 S: 220 stub\r\n
 c1 C: NOOP\r\n
 c1 S: 250 ok\r\n
+c1 C: QUIT\r\n
 c1 S: 221 bye\r\n
 ]], table.concat(result.transcript))
 	end)
@@ -290,6 +291,19 @@ describe("play finds", function()
 	end
 end)
 
+describe("play", function()
+	it("gives a connection up that does not stop talking", function()
+		for _, lines in ipairs { NOOP, NOOP .. "silent 20\n", NOOP .. 'send "QUIT\\r\\n"\nreply\n' } do
+			local result = against(function(c)
+				c:send "220 stub\r\n"
+				c:line()
+				while c.transport:write(("250 flood\r\n"):rep(50)) do end
+			end, lines)
+			assert.equal("count/surplus/NOOP", signatures(result):match "^%S+")
+		end
+	end)
+end)
+
 describe("play finds nothing in", function()
 	it("an end after 421, or after a code with which this server says goodbye", function()
 		assert.same({}, (against(saying "421 later", NOOP)).findings)
@@ -305,6 +319,22 @@ describe("play finds nothing in", function()
 		assert.same({}, (against(saying("250 ok", "250 ok", ""), lines, { traits = { idle = 5 } })).findings)
 		assert.equal("drop/no reply/NOOP",
 			signatures((against(saying("250 ok", "250 ok", ""), lines, { traits = { idle = 9 } }))))
+	end)
+
+	it("a reply for each recipient of a chunk, also where the first one is refused (LMTP)", function()
+		local lines = 'connect\nreply\nsend "LHLO a\\r\\n"\nreply\nsend "MAIL FROM:<>\\r\\n"\nreply\n' ..
+			('send "RCPT TO:<b@b.test>\\r\\n"\nreply\n'):rep(2) .. 'send "BDAT 3 LAST\\r\\nabc"\nreply\nsend "NOOP\\r\\n"\nreply\n'
+		for _, code in ipairs { 250, 452 } do
+			local result = against(function(c)
+				c:send "220 stub\r\n"
+				for _ = 1, 4 do c:reply "250 ok" end
+				c:line()
+				c.transport:read(3)
+				c:send(code .. " one\r\n250 two\r\n")
+				c:serve()
+			end, lines, { plan = { protocol = "lmtp" } })
+			assert.equal("", signatures(result), table.concat(result.transcript))
+		end
 	end)
 
 	it("a goodbye that is not that to QUIT", function()

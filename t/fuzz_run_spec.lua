@@ -254,6 +254,7 @@ describe("smtptest --fuzz", function()
 		assert.is_true(sum.interrupted)
 		assert.is_truthy(result.out:find(("interrupted; go on with --seed=7 --first=%d\n"):format(sum.next), 1, true), result.out)
 		assert.equal(sum.next - 1, sum.cases)
+		assert.equal(sum.left > 0, folder.list(first .. "/left") ~= nil)
 		local last = sum.next + 19
 		result = fuzzed { spawn "none", "-p", "0", "--seed=7", "--first=" .. sum.next, "--last=" .. last, "--out=" .. second }
 		assert.equal(0, result.status, result.out .. result.err)

@@ -4,6 +4,7 @@
 
 local argument = require "smtptest.argument"
 local calibrate = require "smtptest.fuzz.calibrate"
+local cases = require "smtptest.case"
 local engine = require "smtptest.fuzz.engine"
 local failure = require "smtptest.failure"
 local findings = require "smtptest.fuzz.finding"
@@ -167,6 +168,17 @@ local function counts(ledger)
 	return seen
 end
 
+-- Cases that there was no time to look into, so that nothing is lost.
+local function save_left(self, out)
+	for _, one in ipairs(self.left) do
+		local steps = { { step = "comment", text = ("case %s: seen once, not looked into: %s"):format(one.item.name,
+			table.concat(one.names, ", ")) } }
+		findings.folder(out .. "/left")
+		findings.write(("%s/left/%s.case"):format(out, one.item.name:gsub("%W+", "-")),
+			cases.format(table.move(one.item.steps, 1, #one.item.steps, 2, steps)))
+	end
+end
+
 local function result_of(self, run, options)
 	local result = { findings = {}, unstable = {}, interrupted = self.interrupted or false,
 		gone = self.target.gone or false }
@@ -179,10 +191,13 @@ local function result_of(self, run, options)
 		target = run.target, workers = self.workers, seconds = self.elapsed, rate = self.cases / self.elapsed,
 		states = self.model.count, transitions = self.model.transitions, transitions_by_minute = self:by_minute(),
 		findings = signatures(result.findings),
-		unstable = signatures(result.unstable), seen = counts(self.ledger), left = self.left or 0,
+		unstable = signatures(result.unstable), seen = counts(self.ledger), left = #self.left,
 		gone = result.gone, interrupted = result.interrupted,
 	}
-	if run.out then findings.write(run.out .. "/summary.json", json.encode(result.summary) .. "\n") end
+	if run.out then
+		findings.write(run.out .. "/summary.json", json.encode(result.summary) .. "\n")
+		save_left(self, run.out)
+	end
 	if options.state_graph then findings.write(options.state_graph, self.model:dot()) end
 	return result
 end
@@ -215,7 +230,8 @@ function fuzz.run(options)
 	local labs <close> = twins(target, options)
 	run.target, run.arguments = target:name(), arguments_of(target, options)
 	local self = engine.new {
-		target = target, labs = labs, supply = supply_of(run, options, target.plan), model = model.new(),
+		target = target, labs = labs, suspects = target.suspects, model = model.new(),
+		supply = supply_of(run, options, target.plan),
 		oracles = run.oracles, workers = options.workers or WORKERS, seconds = run.seconds,
 		confirm = options.confirm or CONFIRM, shrink = options.shrink ~= false, budget = budget_of(options, run.seconds),
 		on_progress = options.on_progress,

@@ -72,6 +72,8 @@ local function search(plan, mode)
 	output.write(("%d cases (%d derived) in %.1f s, %.0f/s; %d states, %d transitions, %d of them in the first minute; " ..
 		"%d findings, %d unstable\n"):format(sum.cases, sum.derived, sum.seconds, sum.rate, sum.states, sum.transitions,
 		sum.transitions_by_minute[1], #result.findings, #result.unstable))
+	if sum.left > 0 then output.write(("%d cases were not looked into%s\n"):format(sum.left,
+		options.out and ": " .. options.out .. "/left" or "")) end
 	if result.gone then
 		output.write(("the target is gone; case %d would be next\n"):format(sum.next))
 		return GONE

@@ -126,6 +126,7 @@ local function count(self, steps, n)
 		return hits
 	end
 	for _ = 1, n do
+		if self.target.gone then break end
 		if self.fresh then self.target:fresh() end
 		hits = hits + (shows(self, steps) and 1 or 0)
 	end
@@ -134,7 +135,7 @@ end
 
 -- The ordinal of the first case that shows it, for smtptest.fuzz.simplify.
 local function first(self, cases)
-	if task.now() > self.deadline then return nil end
+	if task.now() > self.deadline or self.target.gone then return nil end
 	if #cases == 1 then return shows(self, cases[1]) and 1 or nil end
 	for i, yes in ipairs(show_all(self, cases)) do
 		if yes then return i end

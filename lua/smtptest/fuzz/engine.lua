@@ -26,10 +26,10 @@ local PROGRESS = 1              -- seconds between two words about it
 --- Makes an engine.
 -- @param options  target (started, calibrated), labs (list of more of the same, not started; empty: investigations are
 --   on the target), supply, model, oracles (a set), workers, seconds (nil: no limit), confirm, shrink, budget;
---   on_finding(record), on_progress(engine)
+--   suspects (list of {steps} that did it harm already), on_finding(record), on_progress(engine)
 function engine.new(options)
 	local self = setmetatable({ recent = {}, queue = {}, urgent = {}, again = {}, fences = {}, cases = 0, plays = 0,
-		derived = 0, learnt = {}, growth = STEP }, Engine)
+		derived = 0, learnt = {}, left = {}, growth = STEP }, Engine)
 	for name, value in pairs(options) do self[name] = value end
 	self.checks = oracle.of_reply(self.oracles)
 	self.plain = { oracles = self.oracles, checks = self.checks, model = self.model }
@@ -62,10 +62,20 @@ end
 
 -- ---------------------------------------------------------------- what is to be looked into
 
+-- @param items   that it is about
+-- @param names   signatures that are suspected
 -- @param urgent  true: it is for the one who is kept free for that
-local function push(self, fn, urgent)
-	table.insert(urgent and self.urgent or self.queue, fn)
+local function push(self, items, names, fn, urgent)
+	table.insert(urgent and self.urgent or self.queue, { run = fn, items = items, names = names })
 	if self.awaited then self.awaited:set(true) end
+end
+
+-- What there is no time for any more is not forgotten.
+local function leave(self, queue)
+	for i = #queue, 1, -1 do
+		local job = table.remove(queue, i)
+		for _, item in ipairs(job.items) do table.insert(self.left, { item = item, names = job.names }) end
+	end
 end
 
 -- Those that were played last, the latest first.
@@ -90,8 +100,11 @@ local function investigator(self, target)
 		end }
 end
 
-local function clear(list)
-	for i = #list, 1, -1 do list[i] = nil end
+-- Ends tasks, at the end of a scope, also when something fails in it.
+local function lanes()
+	return setmetatable({}, { __close = function(list)
+		for _, lane in ipairs(list) do lane:cancel() end
+	end })
 end
 
 local function traced(message)
@@ -108,13 +121,13 @@ local function lab(self, target, queues)
 		if job then
 			local ok, message = xpcall(function()
 				if not target.process then target:start() end
-				job(who)
+				job.run(who)
 			end, traced)
 			if not ok then
 				self.failed = self.failed or message
 				self:interrupt()
 			end
-			if over(self) then clear(self.queue) end
+			if over(self) then leave(self, self.queue) end
 		elseif self.closing then
 			return
 		else
@@ -162,7 +175,7 @@ local function look(self)
 		if not item.ill then items[#items + 1] = item end
 	end
 	self.growth, self.weighing = math.min(2 * self.growth, LARGEST), true
-	push(self, function(who)
+	push(self, items, { "memory" }, function(who)
 		who:grown(items)
 		self.weighing = false
 	end)
@@ -183,8 +196,12 @@ local function judge(self, item, result)
 	local list = suspicions(self, result)
 	if list[1] then
 		-- Nobody else needs to see it meanwhile.
-		for _, finding in ipairs(list) do self.ledger.open[oracle.signature(finding)] = true end
-		push(self, function(who) who:inspect(item, list) end)
+		local names = {}
+		for i, finding in ipairs(list) do
+			names[i] = oracle.signature(finding)
+			self.ledger.open[names[i]] = true
+		end
+		push(self, { item }, names, function(who) who:inspect(item, list) end)
 		if not self.labs[1] then self.stop = true end
 	end
 end
@@ -230,14 +247,14 @@ end
 local function autopsy(self, who, suspects, before, what, text)
 	local culprit, others, rest = who:autopsy(suspects, before)
 	table.move(rest, 1, #rest, #self.again + 1, self.again)
-	for _, item in ipairs(others) do push(self, function(any) any:name(item) end) end
+	for _, item in ipairs(others) do push(self, { item }, {}, function(any) any:name(item) end) end
 	local last = suspects[1] or before[1]
 	if culprit and culprit.new then
 		local signature = oracle.signature(culprit.finding)
 		local provisional = fence.before(culprit.item.steps, culprit.finding.at)
 		self.ledger.open[signature] = true
 		table.insert(self.fences, provisional)
-		push(self, function(any)
+		push(self, { culprit.item }, { signature }, function(any)
 			self.ledger.open[signature] = nil
 			any:name(culprit.item)
 			for i, each in ipairs(self.fences) do
@@ -245,16 +262,16 @@ local function autopsy(self, who, suspects, before, what, text)
 			end
 		end)
 	elseif not culprit and what and last then
-		push(self, function(any) any:unexplained(last, what, text) end)
+		push(self, { last }, { "death/" .. what }, function(any) any:unexplained(last, what, text) end)
 	end
 end
 
 -- All workers until the target is ill, or somebody needs it for himself, or there is no more.
 local function round(self)
 	self.stop, self.ill, self.victims = false, false, {}
-	local lanes = {}
-	for i = 1, self.workers do lanes[i] = task.spawn(work, self) end
-	for _, lane in ipairs(lanes) do lane:join() end
+	local workers <close> = lanes()
+	for i = 1, self.workers do workers[i] = task.spawn(work, self) end
+	for _, worker in ipairs(workers) do worker:join() end
 	if not self.ill then return end
 	local reported = self.target:reported()
 	local what, text = self.target:dead()
@@ -273,7 +290,7 @@ local function round(self)
 		if not guilty[item] then before[#before + 1] = item end
 	end
 	local done = task.promise "an autopsy"
-	push(self, function(who)
+	push(self, victims, { what and "death/" .. what or "liveness" }, function(who)
 		local _ <close> = setmetatable({}, { __close = function() done:set(true) end })
 		autopsy(self, who, victims, before, what, text)
 	end, true)
@@ -284,30 +301,39 @@ local function round(self)
 end
 
 --- Runs until the supply is empty, the time is over, the target is gone, or interrupt() is called.
--- @return engine: cases, derived, plays, elapsed, ledger
+-- @return engine: cases, derived, plays, elapsed, ledger, left (list of {item, names}: what was not looked into, or not
+--   played again, for want of time)
 function Engine:run()
-	local ticker = self.on_progress and task.spawn(function()
-		while task.sleep(PROGRESS) do self.on_progress(self) end
-	end)
-	local lanes = {}
+	local ticker <close> = lanes()
+	if self.on_progress then
+		ticker[1] = task.spawn(function()
+			while task.sleep(PROGRESS) do self.on_progress(self) end
+		end)
+	end
+	local labs <close> = lanes()
 	for i, target in ipairs(self.labs) do
-		lanes[i] = task.spawn(lab, self, target, { self.urgent, i > 1 and self.queue or nil })
+		labs[i] = task.spawn(lab, self, target, { self.urgent, i > 1 and self.queue or nil })
+	end
+	for i, suspect in ipairs(self.suspects or {}) do
+		local item = { name = "calibration " .. i, steps = suspect.steps }
+		push(self, { item }, {}, function(who) who:name(item) end)
 	end
 	local own = investigator(self, self.target)
 	repeat
-		round(self)
 		while not self.labs[1] and (self.urgent[1] or self.queue[1]) and not over(self) do
-			table.remove(self.urgent[1] and self.urgent or self.queue, 1)(own)
+			table.remove(self.urgent[1] and self.urgent or self.queue, 1).run(own)
 		end
-	until over(self) or not self.supply:more() and not self.again[1]
+		round(self)
+	until over(self) or not self.supply:more() and not self.again[1] and (self.labs[1] or not self.urgent[1]
+		and not self.queue[1])
 	self.closing = true
 	if over(self) then
-		self.left = #self.queue
-		clear(self.queue)
+		leave(self, self.queue)
+		leave(self, self.urgent)
+		leave(self, { { items = self.again, names = {} } })
 	end
 	if self.awaited then self.awaited:set(true) end
-	for _, lane in ipairs(lanes) do lane:join() end
-	if ticker then ticker:cancel() end
+	for _, one in ipairs(labs) do one:join() end
 	self.elapsed = self:age()
 	if self.failed then error(self.failed, 0) end
 	return self

@@ -90,6 +90,7 @@ end
 local function flaky(self, item, finding)
 	local hits, plays = 1, 2 * self.confirm + 2
 	for _ = 1, plays do
+		if self.target.gone then break end
 		if examine.like(examine.run(item.steps, self.target, self.careful), finding) then hits = hits + 1 end
 	end
 	local signature = oracle.signature(finding)

@@ -33,6 +33,7 @@ function link.open(target, name)
 		name = name, target = target, wire = a_wire, buffer = "", position = 1,
 		all = {},               -- what the case has sent
 		errors = 0,             -- replies of 5xx
+		extra = 0,              -- replies that nobody asked for
 		said = {},              -- verbs, in order, and how often each
 		idle = 0,               -- commands that do nothing for a message
 		track = track.new(target.traits, plan.protocol == "lmtp"),
@@ -158,8 +159,7 @@ end
 
 --- Closes; `abort` (true) with a reset.
 function Link:close(abort)
-	if not abort then return self.wire:close() end
-	return self.wire:close(true)
+	return self.wire:close(abort)
 end
 
 return link

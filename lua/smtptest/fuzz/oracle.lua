@@ -92,7 +92,9 @@ local RULES = {
 local function state(link, verb, answer)
 	local rule = RULES[verb]
 	local track = link.track
-	local broken = rule and not track.unsure and not track.vague and rule(track, answer.code, link.target.traits)
+	-- A further reply to a message is about one recipient (RFC 2033 section 4.2).
+	if not rule or track.more > 0 or track.unsure or track.vague then return nil end
+	local broken = rule(track, answer.code, link.target.traits)
 	if broken then return broken, ("%s was accepted: %s"):format(broken, line.escape(answer.raw:sub(1, 200))) end
 end
 

@@ -17,6 +17,7 @@ Play.__index = Play
 local now = task.now
 
 local MANY = 8          -- findings of one case
+local FLOOD = 100       -- replies that nobody asked for, after which a connection is given up
 
 local function find(self, link, name, detail, verb, text, word)
 	if not self.oracles[name] or #self.findings >= MANY then return end
@@ -28,6 +29,12 @@ local function show(self, link, direction, bytes)
 	if self.transcript then
 		table.insert(self.transcript, ("%s %s: %s\n"):format(link.name, direction, line.escape(bytes)))
 	end
+end
+
+-- What no step of the case says.
+local function say(self, link, bytes)
+	show(self, link, "C", bytes)
+	return link:send(bytes)
 end
 
 -- ---------------------------------------------------------------- one reply
@@ -77,6 +84,8 @@ local function judge(self, link, verb, raw, code, flaws)
 			verb = track.last or "greeting"
 		elseif verb == "surplus" then
 			surplus(self, link, raw)
+			link.extra = link.extra + 1
+			if link.extra >= FLOOD then link.over = true end
 		end
 	end
 	-- A reply before it is missing; what asks for one now is part of a message.
@@ -153,7 +162,7 @@ local function silent(self, link, verb)
 	if link.shifted then
 		return find(self, link, "count", "missing", several(link, verb),
 			("%s got no reply, DATA's came too early"):format(verb))
-	elseif verb ~= "greeting" and verb ~= "message" and link:send "NOOP\r\n" then
+	elseif verb ~= "greeting" and verb ~= "message" and say(self, link, "NOOP\r\n") then
 		local raw = link:reply(now() + self.target.brisk)
 		if raw then
 			show(self, link, "S", raw)
@@ -337,7 +346,7 @@ function STEPS.silent(self, step, link)
 		elseif flaws ~= "TIMEOUT" then
 			closed(self, link, flaws)
 		end
-	until not raw
+	until not raw or link.over
 end
 
 function STEPS.pause(_, step) task.sleep(step.seconds) end
@@ -383,12 +392,12 @@ function Play:finish(link)
 	end
 	settle(self, link)
 	if not link.over and track.mode == "response" and track:drained() then
-		link:send "*\r\n"
+		say(self, link, "*\r\n")
 		read(self, link, track:outstanding())
 	end
 	if not link.over and not track.quit and not link.may_end and track.mode == "command" and track:drained() then
 		link.before_quit = track.last
-		link:send "QUIT\r\n"
+		say(self, link, "QUIT\r\n")
 		read(self, link, track:outstanding())
 	end
 	self.left = self.left or not track.quit

@@ -209,10 +209,13 @@ end
 function AFTER.BDAT(self, code)
 	-- Who does not know it, or does not read the size as we do, takes the chunk for commands.
 	if code // 10 == 50 and code ~= 503 then self.unsure = true end
-	if code // 100 ~= 2 then
+	local last = self.line:find "[Ll][Aa][Ss][Tt] *$"
+	if last and self.lmtp and self.rcpts > 0 and code // 10 ~= 50 then
+		self.more = self.rcpts - 1      -- each recipient has its own code (RFC 2033 section 4.2)
+		reset(self)
+	elseif code // 100 ~= 2 then
 		self.vague = true       -- whether the transaction goes on is not said (RFC 3030 section 2)
-	elseif self.line:find "[Ll][Aa][Ss][Tt] *$" then
-		if self.lmtp and self.rcpts > 1 then self.more = self.rcpts - 1 end
+	elseif last then
 		reset(self)
 	end
 end
@@ -267,7 +270,7 @@ function Track:answered(code)
 	if not verb then
 		if self:drained() or self.early then return "surplus" end
 		-- Before the end of what it answers: a line too long, an end of patience.
-			verb = self:current()
+		verb = self:current()
 		self.early = verb
 		self.last = verb
 		return verb
