@@ -217,7 +217,10 @@ function confirm.run(steps, finding, context)
 			self.split = true
 			self.split = shows(self, steps)
 		end
-		if context.shrink then min = smaller(self, steps) end
+		if context.shrink and task.now() < self.till then min = smaller(self, steps) end
+	end
+	-- What has become smaller must show it as surely; where time is over, nothing has.
+	if hits == total and task.now() < self.till then
 		local again = alone(self) and context.confirm or math.max(context.confirm, FINAL)
 		local seen = patient_count(self, min, again)
 		if seen < again and context.shrink then
@@ -225,6 +228,8 @@ function confirm.run(steps, finding, context)
 			seen = patient_count(self, min, again)
 		end
 		hits, total = hits + seen, total + again
+	elseif hits == total then
+		min = steps
 	end
 	local result = play.run(renewed(self, min), self.target, options_of(self, true))
 	local transcript = table.concat(result.transcript)
