@@ -195,7 +195,7 @@ describe("a tracker and BDAT:", function()
 		assert.is_true(one.unsure)
 	end)
 
-	for _, size in ipairs { "", " x", " -1", " 1 FIRST", " 1234567890", " 1 LAST x" } do
+	for _, size in ipairs { " 6  LAST", "  6", " 6 ", "", " x", " -1", " 1 FIRST", " 1234567890", " 1 LAST x" } do
 		it(("of BDAT%s nobody knows what follows"):format(size), function()
 			local one = in_transaction()
 			assert.equal("BDAT", answers(one, "BDAT" .. size .. "\r\n", 501))

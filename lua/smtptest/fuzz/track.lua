@@ -69,9 +69,10 @@ local function line_end(self)
 	return buffer:byte(lf - 1) == 13 and lf > position and lf - 2 or lf - 1, lf + 1
 end
 
--- A BDAT command and its chunk. A size that is no size leaves us without knowing what follows.
+-- A BDAT command and its chunk (RFC 3030 section 2). A size that is no size, or blanks that do not belong there, leave
+-- us without knowing what follows.
 local function take_chunk(self, line, after)
-	local size = line:match "^%a+ +(%d+) *$" or line:match "^%a+ +(%d+) +[Ll][Aa][Ss][Tt] *$"
+	local size = line:match "^%a+ (%d+)$" or line:match "^%a+ (%d+) [Ll][Aa][Ss][Tt]$"
 	local octets = size and #size < 10 and tonumber(size)
 	if not octets then
 		self.unsure = true
