@@ -215,7 +215,8 @@ function fuzz.run(options)
 	local labs <close> = twins(target, options)
 	run.target, run.arguments = target:name(), arguments_of(target, options)
 	local self = engine.new {
-		target = target, labs = labs, supply = supply_of(run, options, target.plan), model = model.new(),
+		target = target, labs = labs, suspects = target.suspects, supply = supply_of(run, options, target.plan),
+		model = model.new(),
 		oracles = run.oracles, workers = options.workers or WORKERS, seconds = run.seconds,
 		confirm = options.confirm or CONFIRM, shrink = options.shrink ~= false, budget = budget_of(options, run.seconds),
 		on_progress = options.on_progress,

@@ -39,7 +39,8 @@ end
 --   is read from what it prints ("listening on HOST:PORT"); log: where its output goes, keep_log (true: and
 --   stays); watch_log: path of another log
 -- @return target: plan, address, patience (seconds that a reply may take), brisk and
---   long (the same where much is tried, and where it must be sure), settle, gap, lingering, traits, closing
+--   long (the same where much is tried, and where it must be sure), settle, gap, lingering, traits, closing, suspects
+--   (list of {steps}: cases that it did not survive when it was calibrated)
 function target.new(options)
 	local words = options.spawn
 	if type(words) == "string" then
@@ -53,7 +54,7 @@ function target.new(options)
 		plan = plan, words = words, log = options.log, keep_log = options.keep_log, logs = {},
 		patience = 5, brisk = 5, long = 15, settle = 0.02, gap = 0.005, lingering = 0.5,
 		traits = { lf = false, empty = true, long = math.huge, errors = math.huge, idle = math.huge, bounds = {} },
-		closing = {},
+		closing = {}, suspects = {},
 		starts = 0,
 	}, Target)
 	if options.log then
