@@ -33,12 +33,24 @@ local function refuse(message, code)
 	error(failure.new { op = "fuzz", message = message, code = code or "EINVAL" }, 0)
 end
 
+-- A password that is to be read is read now: the oracles look for it in what was sent.
+local function resolved(plan)
+	local password, message, code = plan.password, nil, nil
+	if type(password) ~= "function" then return plan end
+	password, message, code = password()
+	if type(password) ~= "string" then
+		error(failure.new { message = message or "password: no text", code = code or "EINVAL" }, 0)
+	end
+	plan.password = password
+	return plan
+end
+
 --- Makes a target; nothing is started yet.
 -- @param options  plan (where to, and all about the connection); spawn: words of a command, or one text that is cut as
 --   a shell does; {port} in it is the plan's port, a free one when that is 0; without {port} and with port 0, the port
 --   is read from what it prints ("listening on HOST:PORT"); log: where its output goes, keep_log (true: and
 --   stays); watch_log: path of another log
--- @return target: plan, address, patience (seconds that a reply may take), brisk and
+-- @return target: plan (its password a string), address, patience (seconds that a reply may take), brisk and
 --   long (the same where much is tried, and where it must be sure), settle, gap, lingering, traits, closing, suspects
 --   (list of {steps}: cases that it did not survive when it was calibrated)
 function target.new(options)
@@ -49,7 +61,7 @@ function target.new(options)
 		if not words then refuse("spawn: " .. message) end
 	end
 	if words and #words == 0 then refuse "spawn: no command" end
-	local plan = plans.defaults(plans.new({ greeting = false }, options.plan or {}))
+	local plan = resolved(plans.defaults(plans.new({ greeting = false }, options.plan or {})))
 	local self = setmetatable({
 		plan = plan, words = words, log = options.log, keep_log = options.keep_log, logs = {},
 		patience = 5, brisk = 5, long = 15, settle = 0.02, gap = 0.005, lingering = 0.5,
