@@ -40,6 +40,20 @@ describe("calibrate", function()
 		assert.is_true((target:answers()))
 	end)
 
+	it("says what the server got last where it does not come back", function()
+		local flag = run.scratch "once"
+		local ok, err = pcall(calibrated, ([[
+			if #line > 1000 then
+				io.open(%q, "w"):close()
+				os.exit(3)
+			end
+			if line == "" and io.open(%q) then os.exit(4) end]]):format(flag, flag))
+		assert.is_false(ok)
+		assert.equal("EOF", err.code)
+		assert.matches("^fuzz: 127%.0%.0%.1:%d+ does not answer any more %(exit 3%); it got %d+ bytes last: .*a\\r\\nNOOP\\r\\n$",
+			tostring(err))
+	end)
+
 	it("remembers a command that kills, and does not take it for a habit", function()
 		local target <close> = calibrated "if line:find '^HELP' then os.exit(3) end"
 		assert.equal("EHLO probe.test\r\nHELP\r\n", sent(assert(target.suspects[1]).steps))

@@ -25,7 +25,8 @@ local Probe = {}
 Probe.__index = Probe
 
 -- What a server does not survive is a case for those who look into such things.
-local function suspect(self, steps)
+-- @param what  it died of, or nil
+local function suspect(self, steps, what)
 	local target = self.target
 	table.insert(target.suspects, { steps = steps })
 	self.last = nil
@@ -33,13 +34,13 @@ local function suspect(self, steps)
 	local text = {}
 	for _, step in ipairs(steps) do text[#text + 1] = step.bytes end
 	text = table.concat(text)
-	error(failure.new { op = "fuzz", code = "EOF", message = ("%s does not answer any more; it got %d bytes last: %s")
-		:format(target:name(), #text, line.escape(text:sub(-SHOWN))) }, 0)
+	error(failure.new { op = "fuzz", code = "EOF", message = ("%s does not answer any more%s; it got %d bytes last: %s")
+		:format(target:name(), what and (" (%s)"):format(what) or "", #text, line.escape(text:sub(-SHOWN))) }, 0)
 end
 
--- Whether the server has died of a probe.
+-- What the server has died of behind a probe, or false.
 local function killed(probe)
-	return probe.state.target:dead(probe.ended and probe.ended ~= "TIMEOUT" and DYING or 0) ~= nil
+	return probe.state.target:dead(probe.ended and probe.ended ~= "TIMEOUT" and DYING or 0) or false
 end
 
 function Probe:__close(why)
@@ -48,7 +49,9 @@ function Probe:__close(why)
 	state.last = self.steps
 	if why ~= nil then return end
 	if self.dead == nil then self.dead = killed(self) end
-	if self.dead or self.ended and not state.target:answers() then suspect(state, self.steps) end
+	if self.dead or self.ended and not state.target:answers() then
+		suspect(state, self.steps, self.dead or nil)
+	end
 end
 
 function Probe:step(name, bytes)
@@ -59,7 +62,7 @@ end
 local function connect(self)
 	local link, message, code = links.open(self.target, "c1")
 	if not link and self.last then
-		suspect(self, self.last)
+		suspect(self, self.last, self.target:dead())
 		link, message, code = links.open(self.target, "c1")
 	end
 	if not link then

@@ -18,6 +18,8 @@ local now = task.now
 
 local START = 30            -- seconds until a server that was started must answer
 local BACK = 90             -- seconds until one that is not ours must be back: its master may wait for a minute
+local AGAIN = 5             -- seconds in which one that we start must start again
+local PAUSE = 0.1           -- seconds between two tries
 local LISTENING = "listening on %S*:(%d+)"
 
 -- What a server, or what watches over it, writes when it dies or should have: pattern, what it is called.
@@ -35,9 +37,8 @@ end
 
 -- A password that is to be read is read now: the oracles look for it in what was sent.
 local function resolved(plan)
-	local password, message, code = plan.password, nil, nil
-	if type(password) ~= "function" then return plan end
-	password, message, code = password()
+	if type(plan.password) ~= "function" then return plan end
+	local password, message, code = plan.password()
 	if type(password) ~= "string" then
 		error(failure.new { message = message or "password: no text", code = code or "EINVAL" }, 0)
 	end
@@ -154,32 +155,33 @@ function Target:name()
 	return self.plan.socket or ("%s:%s"):format(self.plan.host, self.plan.port)
 end
 
---- Ends the process and starts a new one; without a process nothing.
-function Target:fresh()
-	if not self.words then return end
-	self:stop()
-	self:start()
+-- Starts it again; its port may not be free yet.
+local function restarted(self)
+	self:kill()
+	return (pcall(self.start, self))
 end
 
---- Makes it answer again: a new process, or the patience to wait for one that somebody else starts.
--- @return whether it answers; `gone` is set where it does not
+--- Ends the process and starts a new one; without a process nothing.
+-- @return whether it answers, as of recover()
+function Target:fresh()
+	return not self.words or self:recover()
+end
+
+--- Makes it answer again: a new process, or the patience to wait for one that somebody else starts. The target's `stop`
+-- (a function, or nil) says whether to wait no longer.
+-- @return whether it answers; `gone` is set where it does not, and then it is not tried again
 function Target:recover()
-	if self.words then
-		self:fresh()
-		return true
-	end
-	local deadline = now() + BACK
-	local ok = self:answers()
-	while not ok and now() < deadline do
-		task.sleep(0.1)
-		ok = self:answers()
-	end
+	if self.gone then return false end
+	local again = self.words and restarted or self.answers
+	local deadline = now() + (self.words and AGAIN or BACK)
+	local ok = again(self)
+	while not ok and now() < deadline and not (self.stop and self.stop()) and task.sleep(PAUSE) do ok = again(self) end
 	self.gone = not ok
 	return ok
 end
 
 --- Ends the process.
-function Target:stop()
+function Target:kill()
 	if not self.process then return end
 	self.process:kill("KILL", true)
 	self.process:close()
@@ -190,7 +192,7 @@ end
 
 --- Ends the process; a log that nobody asked for goes with it.
 function Target:close()
-	self:stop()
+	self:kill()
 	if self.log and not self.keep_log then os.remove(self.log) end
 end
 
@@ -269,6 +271,7 @@ end
 -- @param seconds  how long to wait for that at most
 -- @return nil | what ("SIGSEGV", "exit 3", "AddressSanitizer heap-buffer-overflow"), a sentence
 function Target:dead(seconds)
+	if self.gone then return nil end
 	local deadline = now() + (seconds or 0)
 	while not self:reported() do
 		if self.process and not self.process:alive() then
