@@ -115,12 +115,13 @@ local function prepared(options)
 	return target
 end
 
--- More of the same, where each finds a port of its own.
+-- More of the same, where each finds a port of its own; a log that is watched tells of one server only.
 local function twins(target, options)
 	local list = setmetatable({}, { __close = function(list)
 		for _, twin in ipairs(list) do twin:close() end
 	end })
-	for i = 1, target.ephemeral and LABS or 0 do list[i] = target:twin(log_path(options, "server." .. i)) end
+	local count = target.ephemeral and not options.watch_log and LABS or 0
+	for i = 1, count do list[i] = target:twin(log_path(options, "server." .. i)) end
 	return list
 end
 
