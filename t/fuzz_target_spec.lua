@@ -34,6 +34,15 @@ describe("target.new", function()
 	end)
 end)
 
+describe("target.start", function()
+	it("knows the usual ports by name", function()
+		local target = targets.new { plan = { host = "127.0.0.2", protocol = "lmtp", timeout = 1 } }
+		local err = raised(target.start, target)
+		assert.is_truthy(err.message:find("127.0.0.2:lmtp does not answer: ", 1, true), err.message)
+		assert.equal(24, target.address.port)
+	end)
+end)
+
 describe("target.recover", function()
 	local function started(port)
 		local target = targets.new { plan = { host = "127.0.0.1", port = port }, spawn = brittle.words("", "{port}"),

@@ -106,12 +106,7 @@ end
 
 local function resolve(self)
 	if self.address then return end
-	if self.plan.socket then
-		self.address = { family = "unix", path = self.plan.socket }
-		return
-	end
-	local list, message, code = wire.resolve({ host = self.plan.host, service = tostring(self.plan.port),
-		family = self.plan.family }, now() + START)
+	local list, message, code = wire.addresses(self.plan, now() + START)
 	if not list then refuse(("%s: %s"):format(self.plan.host, message), code) end
 	-- The one that answers.
 	for _, address in ipairs(list) do
