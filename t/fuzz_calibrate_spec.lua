@@ -40,6 +40,14 @@ describe("calibrate", function()
 		assert.is_true((target:answers()))
 	end)
 
+	it("is patient with a greeting that comes late, and only with that", function()
+		local target <close> = calibrated "if line == '' then require 'smtptest.task'.sleep(0.3) end"
+		assert.same({}, target.suspects)
+		assert.is_true(target.patience > 0.6 and target.patience < 5, target.patience)
+		assert.is_true(target.settle < 0.05)
+		assert.is_true((target:answers()))
+	end)
+
 	it("says what the server got last where it does not come back", function()
 		local flag = run.scratch "once"
 		local ok, err = pcall(calibrated, ([[

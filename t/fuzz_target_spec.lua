@@ -35,6 +35,11 @@ describe("target.new", function()
 end)
 
 describe("target.start", function()
+	it("waits for a reply as long as the plan says, or half a minute", function()
+		assert.equal(30, targets.new { plan = {} }.patience)
+		assert.equal(7, targets.new { plan = { timeout = 7 } }.patience)
+	end)
+
 	it("knows the usual ports by name", function()
 		local target = targets.new { plan = { host = "127.0.0.2", protocol = "lmtp", timeout = 1 } }
 		local err = raised(target.start, target)

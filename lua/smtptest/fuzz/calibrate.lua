@@ -76,7 +76,9 @@ end
 
 local function open(self)
 	local probe = connect(self)
+	probe.greeting = true
 	probe:reply()
+	probe.greeting = false
 	return probe
 end
 
@@ -90,7 +92,9 @@ function Probe:reply(seconds)
 	self:step "reply"
 	local elapsed = now() - begin
 	self.elapsed = elapsed
-	if not self.apart then
+	if self.greeting and elapsed > SLOW then
+		self.state.greeted = math.max(self.state.greeted, elapsed)
+	elseif not self.apart then
 		self.state.slowest = math.max(self.state.slowest, elapsed)
 		table.insert(self.state.times, elapsed)
 	end
@@ -264,7 +268,7 @@ end
 local function impatient(self)
 	local probe <close> = connect(self)
 	probe.apart = true
-	local codes, ended = probe:all("EHLO probe.test\r\nNOOP\r\n", math.max(0.2, 10 * self.slowest))
+	local codes, ended = probe:all("EHLO probe.test\r\nNOOP\r\n", math.max(0.2, 10 * self.slowest) + self.greeted)
 	probe.dead = killed(probe)
 	if ended ~= "TIMEOUT" and not probe.dead then goodbye(self, codes[#codes]) end
 end
@@ -274,10 +278,12 @@ end
 --   did not answer after, is added to its suspects
 -- @return target; raises when it can't be talked to any more
 function calibrate.run(target)
-	local self = { target = target, slowest = 0, times = {} }
+	local self = { target = target, slowest = 0, greeted = 0, times = {} }
 	for _ = 1, 3 do transaction(self) end
+	target.patience = math.min(target.patience, math.max(ENOUGH, 3 * self.slowest, 3 * self.greeted))
 	for _, step in ipairs { without_hello, line_ends, long_lines, impatient, bounds, refused } do step(self) end
-	target.patience = math.max(SHORT, math.min(LONG, 20 * self.slowest, 5), math.min(LONG, 3 * (self.slow or 0)))
+	target.patience = math.max(SHORT, math.min(ENOUGH, 20 * self.slowest),
+		math.min(LONG, 3 * math.max(self.slow or 0, self.greeted)), 1.5 * math.max(self.slowest, self.greeted))
 	target.long = self.slow and math.max(15, 6 * self.slow) or math.max(1.5, 3 * target.patience)
 	target.brisk = math.min(target.patience, math.max(0.1, 20 * self.slowest))
 	table.sort(self.times)

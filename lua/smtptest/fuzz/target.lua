@@ -18,6 +18,7 @@ local now = task.now
 
 local START = 30            -- seconds until a server that was started must answer
 local BACK = 90             -- seconds until one that is not ours must be back: its master may wait for a minute
+local PATIENCE = 30         -- seconds that a reply may take until it is known what is usual
 local AGAIN = 5             -- seconds in which one that we start must start again
 local PAUSE = 0.1           -- seconds between two tries
 local LISTENING = "listening on %S*:(%d+)"
@@ -65,7 +66,7 @@ function target.new(options)
 	local plan = resolved(plans.defaults(plans.new({ greeting = false }, options.plan or {})))
 	local self = setmetatable({
 		plan = plan, words = words, log = options.log, keep_log = options.keep_log, logs = {},
-		patience = 5, brisk = 5, long = 15, settle = 0.02, gap = 0.005, lingering = 0.5,
+		patience = plan.timeout or PATIENCE, brisk = 5, long = 15, settle = 0.02, gap = 0.005, lingering = 0.5,
 		traits = { lf = false, empty = true, long = math.huge, errors = math.huge, idle = math.huge, bounds = {} },
 		closing = {}, suspects = {},
 		starts = 0,
