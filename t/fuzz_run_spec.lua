@@ -309,11 +309,13 @@ describe("smtptest --fuzz", function()
 		assert.equal(3, result.status, result.out .. result.err)
 	end)
 
-	it("does not touch a server elsewhere without --yes", function()
-		local result = fuzzed { "192.0.2.1" }
-		assert.same({ 2, "" }, { result.status, result.out })
-		assert.is_truthy(result.err:find("192.0.2.1 is not on a private address (192.0.2.1): --yes if you may do this to it", 1,
-			true), result.err)
+	it("does not touch a server elsewhere without --yes, whoever starts it", function()
+		for _, words in ipairs { { "192.0.2.1" }, { "--spawn=true", "192.0.2.1" } } do
+			local result = fuzzed(words)
+			assert.same({ 2, "" }, { result.status, result.out })
+			assert.is_truthy(result.err:find("192.0.2.1 is not on a private address (192.0.2.1): --yes if you may do this to it",
+				1, true), result.err)
+		end
 	end)
 
 	it("takes a server that is there, with a corpus", function()

@@ -35,6 +35,14 @@ describe("private.check", function()
 		assert.is_true(private.check { host = one.host, port = one.port })
 	end)
 
+	it("knows the usual ports by name", function()
+		for port in ("smtp smtps lmtp submission submissions"):gmatch "%S+" do
+			assert.is_true(private.check { host = "127.0.0.1", port = port })
+		end
+		assert.is_true(private.check { host = "127.0.0.1", protocol = "lmtp" })
+		assert.is_true(private.check { host = "127.0.0.1", tls = "implicit" })
+	end)
+
 	it("says what is no name", function()
 		local ok, message = private.check { host = "no such name", port = 25 }
 		assert.is_nil(ok)

@@ -78,19 +78,73 @@ local function context_of(plan)
 		mechanisms = mechanisms, credentials = plan.password ~= nil }
 end
 
+-- A word as a shell takes it.
+local function quoted(word)
+	word = tostring(word)
+	if word:find "^[%w_@%%+=:,./-]+$" then return word end
+	return "'" .. word:gsub("'", "'\\''") .. "'"
+end
+
+-- Fields of a plan that are texts or numbers, and their flags.
+local FLAGS = {
+	{ "helo", "--helo=" }, { "timeout", "--timeout=" }, { "mechanism", "-m " }, { "authname", "-a " },
+	{ "username", "-u " }, { "realm", "-r " }, { "minssf", "-k " }, { "maxssf", "-l " }, { "certfile", "--cert=" },
+	{ "keyfile", "--key=" }, { "cafile", "--cafile=" }, { "capath", "--capath=" }, { "verify", "--verify=" },
+	{ "sni", "--sni=" }, { "min_version", "--tls-min=" }, { "max_version", "--tls-max=" }, { "groups", "--groups=" },
+	{ "from", "--from=" },
+}
+
+local function address_of(source)
+	if not source.port then return source.host end
+	return (source.host:find ":" and "[%s]:%d" or "%s:%d"):format(source.host, source.port)
+end
+
+local function proxy_of(spec)
+	return spec.unknown and "unknown" or spec.command == "LOCAL" and "local"
+		or type(spec.source) == "string" and spec.source or nil
+end
+
+-- The flags of a plan; a word stands for each secret.
+local function flags_of(plan, add)
+	if plan.protocol == "lmtp" then add("-P ", "lmtp") end
+	if plan.tls == "implicit" then add "-s" elseif plan.tls == "starttls" then add("-t ", "") end
+	if plan.family then add(plan.family == "inet" and "-4" or "-6") end
+	if plan.source then add("--source=", address_of(plan.source)) end
+	if plan.proxy and proxy_of(plan.proxy) then add("-H ", proxy_of(plan.proxy)) end
+	for _, flag in ipairs(FLAGS) do
+		local value = plan[flag[1]]
+		if value == math.huge then value = "inf" end
+		if type(value) == "string" or type(value) == "number" then add(flag[2], value) end
+	end
+	if plan.verify == true then add "--verify" end
+	if plan.ciphers or plan.ciphersuites then
+		add("--ciphers=", table.concat({ plan.ciphers or plan.ciphersuites, plan.ciphers and plan.ciphersuites }, ":"))
+	end
+	if plan.initial_response == false then add "-i" end
+	for name, value in pairs(plan.sasl_options or {}) do add("-o ", name .. "=" .. value) end
+	for _, to in ipairs(plan.to or {}) do add("--to=", to) end
+	if plan.password then add("-w ", "PASSWORD") end
+	if plan.keypass then add("--key-password-file=", "FILE") end
+end
+
+-- How a target is reached, for a command line.
 local function arguments_of(target, options)
 	local plan, words = target.plan, {}
-	local function add(text) words[#words + 1] = text end
-	if options.spawn then
-		add(("--spawn='%s'"):format(type(options.spawn) == "table" and table.concat(options.spawn, " ") or options.spawn))
+	local function add(flag, value) words[#words + 1] = flag .. (value and quoted(value) or "") end
+	local spawn = options.spawn
+	if type(spawn) == "table" then
+		local list = {}
+		for i, word in ipairs(spawn) do list[i] = quoted(word) end
+		spawn = table.concat(list, " ")
 	end
-	if options.watch_log then add("--watch-log=" .. options.watch_log) end
-	if plan.protocol == "lmtp" then add "-P lmtp" end
-	if plan.tls == "implicit" then add "-s" end
+	if spawn then add("--spawn=", spawn) end
+	if options.watch_log then add("--watch-log=", options.watch_log) end
+	flags_of(options.target or require "smtptest".options, add)
 	if plan.socket then
-		add("--unix=" .. plan.socket)
+		add("--unix=", plan.socket)
 	else
-		add(("-p %s %s"):format(target.ephemeral and 0 or plan.port, plan.host))
+		add("-p ", target.ephemeral and 0 or plan.port)
+		add("", plan.host)
 	end
 	return table.concat(words, " ")
 end
@@ -116,12 +170,13 @@ local function prepared(options)
 	return target
 end
 
--- More of the same, where each finds a port of its own.
+-- More of the same, where each finds a port of its own; a log that is watched tells of one server only.
 local function twins(target, options)
 	local list = setmetatable({}, { __close = function(list)
 		for _, twin in ipairs(list) do twin:close() end
 	end })
-	for i = 1, target.ephemeral and LABS or 0 do list[i] = target:twin(log_path(options, "server." .. i)) end
+	local count = target.ephemeral and not options.watch_log and LABS or 0
+	for i = 1, count do list[i] = target:twin(log_path(options, "server." .. i)) end
 	return list
 end
 

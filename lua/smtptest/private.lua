@@ -33,8 +33,7 @@ end
 function private.check(plan)
 	plan = plans.defaults(plan)
 	if plan.socket then return true end
-	local list, message = wire.resolve({ host = plan.host, service = tostring(plan.port), family = plan.family },
-		task.now() + PATIENCE)
+	local list, message = wire.addresses(plan, task.now() + PATIENCE)
 	if not list then return nil, message end
 	for _, address in ipairs(list) do
 		if not private.is(address.host) then

@@ -75,8 +75,10 @@ function wire.resolve(query, deadline)
 	return request:result()
 end
 
--- The addresses of a plan's host and its canonical name.
-local function addresses(plan, deadline)
+--- The addresses of a plan's server; the usual ports have their names also where no services file tells them.
+-- @param plan  host, port, socket, family
+-- @return list of addresses, canonical name | nil, message, RESOLVE TIMEOUT …
+function wire.addresses(plan, deadline)
 	if plan.socket then return { { family = "unix", path = plan.socket } }, "localhost" end
 	local query = { host = plan.host, service = tostring(plan.port), family = plan.family, canonname = true }
 	local list, name, code = wire.resolve(query, deadline)
@@ -130,7 +132,7 @@ end
 -- @return wire with `host` (canonical name) and `peer` (its address); or nil, message, RESOLVE TIMEOUT or an errno name
 function wire.connect(plan)
 	local start = task.now()
-	local list, name, code = addresses(plan, start + (plan.timeout or LAST))
+	local list, name, code = wire.addresses(plan, start + (plan.timeout or LAST))
 	if not list then return nil, name, code end
 	local message = "getaddrinfo: no address"
 	code = "RESOLVE"

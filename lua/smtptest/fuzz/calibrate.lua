@@ -3,6 +3,7 @@
 
 local base64 = require "smtptest.base64"
 local failure = require "smtptest.failure"
+local line = require "smtptest.core.line"
 local links = require "smtptest.fuzz.link"
 local task = require "smtptest.task"
 
@@ -16,31 +17,84 @@ local ENOUGH = 5            -- seconds for one of these questions
 local LONG_AUTH = 45        -- seconds that a refused AUTH may take where it is held back
 local LENGTHS = { 600, 1100, 2100, 4200, 9000, 20000 }
 local SHORT, LONG = 0.3, 10 -- bounds of the patience, seconds
+local DYING = 0.1           -- seconds that a server which has hung up may need to end
+local SHOWN = 60            -- bytes of what was sent last, in a message
 
--- A connection whose every reply is timed.
+-- A connection whose every reply is timed, and that knows what was sent.
 local Probe = {}
 Probe.__index = Probe
 
-function Probe:__close() self.link:close() end
+-- What a server does not survive is a case for those who look into such things.
+-- @param what  it died of, or nil
+local function suspect(self, steps, what)
+	local target = self.target
+	table.insert(target.suspects, { steps = steps })
+	self.last = nil
+	if target:recover() then return end
+	local text = {}
+	for _, step in ipairs(steps) do text[#text + 1] = step.bytes end
+	text = table.concat(text)
+	error(failure.new { op = "fuzz", code = "EOF", message = ("%s does not answer any more%s; it got %d bytes last: %s")
+		:format(target:name(), what and (" (%s)"):format(what) or "", #text, line.escape(text:sub(-SHOWN))) }, 0)
+end
 
-local function open(self)
+-- What the server has died of behind a probe, or false.
+local function killed(probe)
+	return probe.state.target:dead(probe.ended and probe.ended ~= "TIMEOUT" and DYING or 0) or false
+end
+
+function Probe:__close(why)
+	self.link:close()
+	local state = self.state
+	state.last = self.steps
+	if why ~= nil then return end
+	if self.dead == nil then self.dead = killed(self) end
+	if self.dead or self.ended and not state.target:answers() then
+		suspect(state, self.steps, self.dead or nil)
+	end
+end
+
+function Probe:step(name, bytes)
+	table.insert(self.steps, { step = name, connection = self.link.name, bytes = bytes,
+		specs = name == "reply" and {} or nil })
+end
+
+local function connect(self)
 	local link, message, code = links.open(self.target, "c1")
+	if not link and self.last then
+		suspect(self, self.last, self.target:dead())
+		link, message, code = links.open(self.target, "c1")
+	end
 	if not link then
 		error(failure.new { op = "fuzz", message = ("%s does not answer any more: %s"):format(self.target:name(), message),
 			code = code or "EOF" }, 0)
 	end
-	local probe = setmetatable({ link = link, state = self }, Probe)
+	local probe = setmetatable({ link = link, state = self, steps = {} }, Probe)
+	probe:step "connect"
+	return probe
+end
+
+local function open(self)
+	local probe = connect(self)
+	probe.greeting = true
 	probe:reply()
+	probe.greeting = false
 	return probe
 end
 
 function Probe:reply(seconds)
 	local begin = now()
 	local raw, code, flaws = self.link:reply(begin + (seconds or self.state.target.patience))
-	if not raw then return nil, flaws end
+	if not raw then
+		self.ended = flaws
+		return nil, flaws
+	end
+	self:step "reply"
 	local elapsed = now() - begin
 	self.elapsed = elapsed
-	if not self.apart then
+	if self.greeting and elapsed > SLOW then
+		self.state.greeted = math.max(self.state.greeted, elapsed)
+	elseif not self.apart then
 		self.state.slowest = math.max(self.state.slowest, elapsed)
 		table.insert(self.state.times, elapsed)
 	end
@@ -48,14 +102,19 @@ function Probe:reply(seconds)
 	return code, raw
 end
 
+function Probe:send(bytes)
+	self:step("send", bytes)
+	self.link:send(bytes)
+end
+
 function Probe:say(text)
-	self.link:send(text .. "\r\n")
+	self:send(text .. "\r\n")
 	return self:reply()
 end
 
 -- Replies to these bytes until there is silence → codes, how it ended
 function Probe:all(bytes, seconds)
-	self.link:send(bytes)
+	self:send(bytes)
 	local codes = {}
 	while true do
 		local code, raw = self:reply(seconds)
@@ -104,12 +163,14 @@ local function without_hello(self)
 	self.target.traits.helo_required = code == 503
 end
 
--- Codes that these bytes get in a session of their own, and how it ended.
+-- Codes that these bytes get in a session of their own, how it ended, and whether it killed the server.
 local function codes_of(self, bytes)
 	local probe <close> = open(self)
 	hello(self, probe)
 	probe.apart = true
-	return probe:all(bytes, math.max(0.2, 10 * self.slowest))
+	local codes, ended = probe:all(bytes, math.max(0.2, 10 * self.slowest))
+	probe.dead = killed(probe)
+	return codes, ended, probe.dead
 end
 
 local function line_ends(self)
@@ -125,8 +186,8 @@ end
 -- From which length on a line is answered in pieces, or not at all.
 local function long_lines(self)
 	for _, length in ipairs(LENGTHS) do
-		local codes, ended = codes_of(self, "XZQZ " .. ("a"):rep(length) .. "\r\nNOOP\r\n")
-		if ended ~= "TIMEOUT" then goodbye(self, codes[#codes]) end
+		local codes, ended, dead = codes_of(self, "XZQZ " .. ("a"):rep(length) .. "\r\nNOOP\r\n")
+		if ended ~= "TIMEOUT" and not dead then goodbye(self, codes[#codes]) end
 		if #codes ~= 2 then
 			self.target.traits.long = length
 			return
@@ -145,7 +206,9 @@ local function bears(self, most, ...)
 	for i = 1, most do
 		local code, ended = probe:say(commands[(i - 1) % commands.n + 1])
 		if not code then
-			if self.target:dead() then self.target:recover() end
+			probe.dead = killed(probe)
+			-- Where the first one kills it is not their number.
+			if probe.dead then return i > 2 and i - 1 or math.huge end
 			if ended == "TIMEOUT" or not last or last < 400 then return math.huge end
 			goodbye(self, last)
 			return i - 1
@@ -203,20 +266,24 @@ end
 
 -- Servers that want the client to wait say so before they go.
 local function impatient(self)
-	local probe <close> = setmetatable({ link = links.open(self.target, "c1"), state = self, apart = true }, Probe)
-	if not probe.link then return end
-	local codes, ended = probe:all("EHLO probe.test\r\nNOOP\r\n", math.max(0.2, 10 * self.slowest))
-	if ended ~= "TIMEOUT" then goodbye(self, codes[#codes]) end
+	local probe <close> = connect(self)
+	probe.apart = true
+	local codes, ended = probe:all("EHLO probe.test\r\nNOOP\r\n", math.max(0.2, 10 * self.slowest) + self.greeted)
+	probe.dead = killed(probe)
+	if ended ~= "TIMEOUT" and not probe.dead then goodbye(self, codes[#codes]) end
 end
 
 --- Calibrates a target that answers.
--- @param target  smtptest.fuzz.target, started; its patience, settle, traits and closing are set
--- @return target; raises when it can't be talked to
+-- @param target  smtptest.fuzz.target, started; its patience, settle, traits and closing are set; what it died of, or
+--   did not answer after, is added to its suspects
+-- @return target; raises when it can't be talked to any more
 function calibrate.run(target)
-	local self = { target = target, slowest = 0, times = {} }
+	local self = { target = target, slowest = 0, greeted = 0, times = {} }
 	for _ = 1, 3 do transaction(self) end
+	target.patience = math.min(target.patience, math.max(ENOUGH, 3 * self.slowest, 3 * self.greeted))
 	for _, step in ipairs { without_hello, line_ends, long_lines, impatient, bounds, refused } do step(self) end
-	target.patience = math.max(SHORT, math.min(LONG, 20 * self.slowest, 5), math.min(LONG, 3 * (self.slow or 0)))
+	target.patience = math.max(SHORT, math.min(ENOUGH, 20 * self.slowest),
+		math.min(LONG, 3 * math.max(self.slow or 0, self.greeted)), 1.5 * math.max(self.slowest, self.greeted))
 	target.long = self.slow and math.max(15, 6 * self.slow) or math.max(1.5, 3 * target.patience)
 	target.brisk = math.min(target.patience, math.max(0.1, 20 * self.slowest))
 	table.sort(self.times)

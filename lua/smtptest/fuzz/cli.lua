@@ -90,7 +90,7 @@ end
 --   as asked
 function cli.run(plan, mode)
 	if mode.merge then return merge.run(mode.merge, mode.folders) > 0 and FOUND or NOTHING end
-	if not mode.yes and not mode.spawn then
+	if not mode.yes then
 		local ok, why = private.check(plan)
 		if not ok then error(failure.new { message = "--fuzz: " .. why, code = "EINVAL", status = USAGE }, 0) end
 	end

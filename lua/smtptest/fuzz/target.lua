@@ -18,6 +18,9 @@ local now = task.now
 
 local START = 30            -- seconds until a server that was started must answer
 local BACK = 90             -- seconds until one that is not ours must be back: its master may wait for a minute
+local PATIENCE = 30         -- seconds that a reply may take until it is known what is usual
+local AGAIN = 5             -- seconds in which one that we start must start again
+local PAUSE = 0.1           -- seconds between two tries
 local LISTENING = "listening on %S*:(%d+)"
 
 -- What a server, or what watches over it, writes when it dies or should have: pattern, what it is called.
@@ -33,13 +36,25 @@ local function refuse(message, code)
 	error(failure.new { op = "fuzz", message = message, code = code or "EINVAL" }, 0)
 end
 
+-- A password that is to be read is read now: the oracles look for it in what was sent.
+local function resolved(plan)
+	if type(plan.password) ~= "function" then return plan end
+	local password, message, code = plan.password()
+	if type(password) ~= "string" then
+		error(failure.new { message = message or "password: no text", code = code or "EINVAL" }, 0)
+	end
+	plan.password = password
+	return plan
+end
+
 --- Makes a target; nothing is started yet.
 -- @param options  plan (where to, and all about the connection); spawn: words of a command, or one text that is cut as
 --   a shell does; {port} in it is the plan's port, a free one when that is 0; without {port} and with port 0, the port
 --   is read from what it prints ("listening on HOST:PORT"); log: where its output goes, keep_log (true: and
 --   stays); watch_log: path of another log
--- @return target: plan, address, patience (seconds that a reply may take), brisk and
---   long (the same where much is tried, and where it must be sure), settle, gap, lingering, traits, closing
+-- @return target: plan (its password a string), address, patience (seconds that a reply may take), brisk and
+--   long (the same where much is tried, and where it must be sure), settle, gap, lingering, traits, closing, suspects
+--   (list of {steps}: cases that it did not survive when it was calibrated)
 function target.new(options)
 	local words = options.spawn
 	if type(words) == "string" then
@@ -48,12 +63,12 @@ function target.new(options)
 		if not words then refuse("spawn: " .. message) end
 	end
 	if words and #words == 0 then refuse "spawn: no command" end
-	local plan = plans.defaults(plans.new({ greeting = false }, options.plan or {}))
+	local plan = resolved(plans.defaults(plans.new({ greeting = false }, options.plan or {})))
 	local self = setmetatable({
 		plan = plan, words = words, log = options.log, keep_log = options.keep_log, logs = {},
-		patience = 5, brisk = 5, long = 15, settle = 0.02, gap = 0.005, lingering = 0.5,
+		patience = plan.timeout or PATIENCE, brisk = 5, long = 15, settle = 0.02, gap = 0.005, lingering = 0.5,
 		traits = { lf = false, empty = true, long = math.huge, errors = math.huge, idle = math.huge, bounds = {} },
-		closing = {},
+		closing = {}, suspects = {},
 		starts = 0,
 	}, Target)
 	if options.log then
@@ -92,12 +107,7 @@ end
 
 local function resolve(self)
 	if self.address then return end
-	if self.plan.socket then
-		self.address = { family = "unix", path = self.plan.socket }
-		return
-	end
-	local list, message, code = wire.resolve({ host = self.plan.host, service = tostring(self.plan.port),
-		family = self.plan.family }, now() + START)
+	local list, message, code = wire.addresses(self.plan, now() + START)
 	if not list then refuse(("%s: %s"):format(self.plan.host, message), code) end
 	-- The one that answers.
 	for _, address in ipairs(list) do
@@ -141,32 +151,33 @@ function Target:name()
 	return self.plan.socket or ("%s:%s"):format(self.plan.host, self.plan.port)
 end
 
---- Ends the process and starts a new one; without a process nothing.
-function Target:fresh()
-	if not self.words then return end
-	self:stop()
-	self:start()
+-- Starts it again; its port may not be free yet.
+local function restarted(self)
+	self:kill()
+	return (pcall(self.start, self))
 end
 
---- Makes it answer again: a new process, or the patience to wait for one that somebody else starts.
--- @return whether it answers; `gone` is set where it does not
+--- Ends the process and starts a new one; without a process nothing.
+-- @return whether it answers, as of recover()
+function Target:fresh()
+	return not self.words or self:recover()
+end
+
+--- Makes it answer again: a new process, or the patience to wait for one that somebody else starts. The target's `stop`
+-- (a function, or nil) says whether to wait no longer.
+-- @return whether it answers; `gone` is set where it does not, and then it is not tried again
 function Target:recover()
-	if self.words then
-		self:fresh()
-		return true
-	end
-	local deadline = now() + BACK
-	local ok = self:answers()
-	while not ok and now() < deadline do
-		task.sleep(0.1)
-		ok = self:answers()
-	end
+	if self.gone then return false end
+	local again = self.words and restarted or self.answers
+	local deadline = now() + (self.words and AGAIN or BACK)
+	local ok = again(self)
+	while not ok and now() < deadline and not (self.stop and self.stop()) and task.sleep(PAUSE) do ok = again(self) end
 	self.gone = not ok
 	return ok
 end
 
 --- Ends the process.
-function Target:stop()
+function Target:kill()
 	if not self.process then return end
 	self.process:kill("KILL", true)
 	self.process:close()
@@ -177,7 +188,7 @@ end
 
 --- Ends the process; a log that nobody asked for goes with it.
 function Target:close()
-	self:stop()
+	self:kill()
 	if self.log and not self.keep_log then os.remove(self.log) end
 end
 
@@ -256,6 +267,7 @@ end
 -- @param seconds  how long to wait for that at most
 -- @return nil | what ("SIGSEGV", "exit 3", "AddressSanitizer heap-buffer-overflow"), a sentence
 function Target:dead(seconds)
+	if self.gone then return nil end
 	local deadline = now() + (seconds or 0)
 	while not self:reported() do
 		if self.process and not self.process:alive() then
