@@ -8,6 +8,7 @@ local engine = require "smtptest.fuzz.engine"
 local failure = require "smtptest.failure"
 local findings = require "smtptest.fuzz.finding"
 local json = require "smtptest.json"
+local masks = require "smtptest.fuzz.mask"
 local model = require "smtptest.fuzz.model"
 local oracle = require "smtptest.fuzz.oracle"
 local supply = require "smtptest.fuzz.supply"
@@ -213,13 +214,15 @@ function fuzz.run(options)
 	if run.out then findings.folder(run.out) end
 	local target <close> = prepared(options)
 	local labs <close> = twins(target, options)
-	run.target, run.arguments = target:name(), arguments_of(target, options)
+	local mask = masks.new { plan = target.plan, spawn = options.spawn, cases = run.cases }
+	run.target, run.arguments = target:name(), mask:text(arguments_of(target, options))
 	local self = engine.new {
 		target = target, labs = labs, supply = supply_of(run, options, target.plan), model = model.new(),
 		oracles = run.oracles, workers = options.workers or WORKERS, seconds = run.seconds,
 		confirm = options.confirm or CONFIRM, shrink = options.shrink ~= false, budget = budget_of(options, run.seconds),
 		on_progress = options.on_progress,
 		on_finding = function(record)
+			mask:record(record)
 			if run.out then record.folder = findings.save(record, run) end
 			if options.on_finding then options.on_finding(record) end
 		end,
@@ -244,6 +247,8 @@ function fuzz.check(steps, options)
 	local plays = options.confirm or CONFIRM
 	local context = { target = target, oracles = set, checks = oracle.of_reply(set) }
 	local list = require "smtptest.fuzz.confirm".signatures(steps, context, plays)
+	local mask = masks.new { plan = target.plan, spawn = options.spawn, cases = { steps } }
+	for _, one in ipairs(list) do one.finding.text = mask:text(one.finding.text) end
 	return list, plays
 end
 
