@@ -60,6 +60,28 @@ reply
 	it("refuses what is no case", function()
 		assert.equal("fuzz: a case is a list of steps, a text or a list of commands, got a number", refusal(supply.steps, 1))
 		refusal(supply.steps, nil)
+		for expected, value in pairs {
+			["step 2: unknown step 'frob'"] = { { step = "connect" }, { step = "frob" } },
+			["step 1: unknown step 'nil'"] = { {} },
+			["step 2: a table is expected, got a string"] = { { step = "connect" }, "NOOP" },
+			["command 2: a text is expected, got a number"] = { "NOOP", 1 },
+			["step 1: send: bytes are expected, a text"] = { { step = "send" } },
+			["step 1: send: split: sizes from 1 on are expected"] = { { step = "send", bytes = "x", split = { 0 } } },
+			["step 1: send: gap: seconds are expected"] = { { step = "send", bytes = "x", split = { 1 }, gap = "1" } },
+			["step 1: reply: specs: a list is expected"] = { { step = "reply", specs = 250 } },
+			["step 1: reply: raw: a text is expected"] = { { step = "reply", raw = 250 } },
+			["step 1: auth: a mechanism is expected"] = { { step = "auth" } },
+			["step 1: pause: seconds are expected"] = { { step = "pause", seconds = 0 / 0 } },
+			["step 1: silent: seconds are expected"] = { { step = "silent", seconds = math.huge } },
+			["step 1: var: a name and a pattern are expected"] = { { step = "var", name = "X" } },
+			["step 1: var: the pattern is none"] = { { step = "var", name = "X", pattern = "(" } },
+			["step 1: comment: a text is expected"] = { { step = "comment" } },
+			["step 1: close: connection: c1, c2 and so on are expected"] = { { step = "close", connection = 1 } },
+		} do
+			assert.equal("fuzz: " .. expected, refusal(supply.steps, value))
+			assert.equal("fuzz: case 3: " .. expected, refusal(supply.steps, value, "case 3"))
+		end
+		supply.steps { { step = "send", parts = { "a", { var = "X" } }, split = { 1, 2 }, gap = 0 }, { step = "reply" } }
 	end)
 end)
 
@@ -123,6 +145,16 @@ describe("a supply", function()
 		for _ = 1, 100 do one:next() end
 		assert.is_true(one:more())
 		assert.equal(101, one.n)
+	end)
+
+	it("ends where there are no more numbers", function()
+		for _, last in ipairs { math.maxinteger, false } do
+			local one = new { first = math.maxinteger - 1, last = last or nil }
+			assert.equal(math.maxinteger - 1, one:next().n)
+			assert.equal(math.maxinteger, one:next().n)
+			assert.is_false(one:more())
+			assert.is_nil(one:next())
+		end
 	end)
 
 	it("gives the same case for a seed and a number", function()
