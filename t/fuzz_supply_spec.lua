@@ -124,6 +124,22 @@ describe("supply.corpus", function()
 		assert.is_truthy(refusal(supply.corpus, path):find(path .. "/b", 1, true))
 		assert.is_truthy(refusal(supply.corpus, path .. "/none"):find("No such file", 1, true))
 	end)
+
+	it("refuses what can't be read, and waits for nobody at the other end of a FIFO", function()
+		write("a", case.head .. "c1 connect\n")
+		for command, message in pairs {
+			["ln -s none"] = "No such file", ["ln -s b"] = "symbolic links", ["mkfifo"] = "no file with a case",
+			["ln -s /dev/zero"] = "no file with a case", ["touch"] = "no file with a case",
+		} do
+			assert(os.execute(("cd '%s' && %s b"):format(path, command)))
+			local text = refusal(supply.corpus, path)
+			assert.is_truthy(text:find("corpus " .. path .. "/b: ", 1, true), text)
+			assert.is_truthy(text:find(message, 1, true), text)
+			os.remove(path .. "/b")
+		end
+		assert(os.execute(("cd '%s' && mkfifo .hidden && ln -s a b && mkdir c && ln -s c d"):format(path)))
+		assert.equal(2, #supply.corpus(path))
+	end)
 end)
 
 describe("a supply", function()

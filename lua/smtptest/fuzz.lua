@@ -76,7 +76,9 @@ local function check_options(options, level)
 	end
 	for _, name in ipairs { "seconds", "shrink" } do
 		local value = options[name]
-		if type(value) == "number" and (value < 0 or value ~= value) then refuse(name .. " must not be below 0", level + 1) end
+		if type(value) == "number" and (value < 0 or value ~= value) then
+			refuse(name .. " must not be below 0", level + 1)
+		end
 	end
 	if type(options.case) == "table" and type(options.case.draw) ~= "function" then
 		refuse("case must be a function or a generator", level + 1)

@@ -4,6 +4,7 @@
 local case = require "smtptest.case"
 local digest = require "smtptest.core.digest"
 local failure = require "smtptest.failure"
+local file = require "smtptest.core.file"
 local folder = require "smtptest.core.folder"
 local random = require "smtptest.fuzz.random"
 
@@ -19,8 +20,27 @@ local function refuse(message, code)
 	error(failure.new { op = "fuzz", message = message, code = code or "EINVAL" }, 0)
 end
 
---- Reads a folder of cases.
--- @return list of cases, sorted by file name, and the SHA-256 of their texts; raises for one that can't be read
+-- A file as text; nil for a folder. What has no size is not opened: whoever opens a FIFO waits for its other end.
+local function read(path)
+	local function failed(message, code) refuse(("corpus %s: %s"):format(path, message), code) end
+	local stamp, message, code = file.stamp(path)
+	if not stamp then failed(message, code) end
+	if folder.list(path) then return nil end
+	local size = stamp:match "^%x+%.%x+%.(%x+)"
+	if size == "0" then failed "empty, or no file with a case in it" end
+	local handle
+	handle, message = io.open(path, "rb")
+	if not handle then refuse("corpus " .. message, "EIO") end
+	local text
+	text, message = handle:read "a"
+	handle:close()
+	if not text then failed(message, "EIO") end
+	return text
+end
+
+--- Reads a folder of cases. What is a folder itself, or has a name that begins with a dot, is left out.
+-- @return list of cases, sorted by file name, and the SHA-256 of their texts; raises for one that can't be read, for
+--   what is neither a file nor a folder, and where there is no case
 function supply.corpus(path)
 	local list, sum = {}, digest.sha256()
 	if not path then return list, sum:hex() end
@@ -29,9 +49,7 @@ function supply.corpus(path)
 	table.sort(names)
 	for _, name in ipairs(names) do
 		local whole = path .. "/" .. name
-		local handle = not name:find "^%." and io.open(whole, "rb")
-		local text = handle and handle:read "a"
-		if handle then handle:close() end
+		local text = not name:find "^%." and read(whole)
 		if text then
 			local one, why = case.parse(text, whole)
 			if not one then refuse(why) end
