@@ -105,6 +105,30 @@ describe("fuzz.case", function()
 		assert.not_equal(format(fuzz.case(1, { seed = 7 })), format(fuzz.case(1, { seed = 8 })))
 	end)
 
+	it("raises in one line that blames the caller, as run and check do", function()
+		local here = "^" .. debug.getinfo(1, "S").short_src:gsub("%p", "%%%0") .. ":%d+: fuzz: "
+		for _, each in ipairs {
+			{ "the number of a case must be an integer from 1 on$", fuzz.case, 1.5 },
+			{ "the number of a case must be an integer from 1 on$", fuzz.case, 0 },
+			{ "the number of a case must be an integer from 1 on$", fuzz.case },
+			{ "seed must be an integer$", fuzz.case, 1, { seed = 1.5 } },
+			{ "case must be a function or a generator$", fuzz.case, 1, { case = {} } },
+			{ "confirm must be an integer from 0 on$", fuzz.check, { "NOOP" }, { confirm = 1.5 } },
+			{ "seed must be an integer$", fuzz.run, { seed = 1.5 } },
+			{ "workers must be an integer from 1 on$", fuzz.run, { workers = 0 } },
+			{ "seconds must not be below 0$", fuzz.run, { seconds = 0 / 0 } },
+			{ "shrink must not be below 0$", fuzz.run, { shrink = -1 } },
+		} do
+			local ok, message = pcall(function() each[2](each[3], each[4]) end)
+			assert.is_false(ok)
+			assert.is_truthy(message:find(here .. each[1]), message)
+		end
+		local ok, err = pcall(fuzz.check, { { step = "connect" }, { step = "frob" } })
+		assert.same({ false, "EINVAL", "fuzz: step 2: unknown step 'frob'" }, { ok, err.code, tostring(err) })
+		ok, err = pcall(fuzz.case, 2, { case = function() return { { step = "send" } } end })
+		assert.same({ false, "fuzz: case 2: step 1: send: bytes are expected, a text" }, { ok, tostring(err) })
+	end)
+
 	it("is made by a function or a generator", function()
 		local steps = fuzz.case(3, { case = function(_, n) return { "NOOP " .. n } end })
 		assert.equal("NOOP 3\r\n", steps[3].bytes)

@@ -1,6 +1,9 @@
+local case = require "smtptest.case"
 local finding = require "smtptest.fuzz.finding"
+local fuzz = require "smtptest.fuzz"
 local folder = require "smtptest.core.folder"
 local run = require "support.run"
+local server = require "smtptest.server"
 
 local STEPS = { { step = "connect", connection = "c1" }, { step = "send", connection = "c1", bytes = "NOOP\r\n" } }
 
@@ -38,5 +41,34 @@ describe("finding", function()
 		local names, unstable = saved { other, record(false), record(true) }
 		assert.same({ "drop-no-reply-NOOP", "unstable" }, names)
 		assert.same({ "drop-no-reply-RSET" }, unstable)
+	end)
+
+	it("of fuzz.run has no password, told or written", function()
+		local token = "AGFsaWNlAHNlY3JldA=="     -- \0alice\0secret
+		local one <close> = server.listen { on = {
+			command = function(client, verb)
+				if verb ~= "VRFY" then return nil end
+				client:reply(250, "5.1.1 secret " .. token)
+				return true
+			end,
+		} }
+		one:start()
+		local out, told = run.scratch "masked", nil
+		local target = { host = one.host, port = one.port, authname = "alice", password = "secret" }
+		local steps = { "EHLO a", "VRFY " .. token }
+		local result = fuzz.run { target = target, out = out, runs = 3, workers = 1, shrink = false, oracles = "class",
+			case = function() return steps end, on_finding = function(found) told = found end }
+		assert.equal(1, #result.findings)
+		assert.is_truthy(told.paragraph:find("250 5.1.1 <6 bytes hidden> <20 bytes hidden>", 1, true), told.paragraph)
+		assert.is_nil((told.finding.text .. told.transcript):find "secret")
+		local shown = case.format(told.min)
+		assert.is_truthy(shown:find("VRFY <20 bytes hidden>", 1, true), shown)
+		for _, name in ipairs(folder.list(told.folder)) do
+			local text = run.read(told.folder .. "/" .. name)
+			assert.is_nil(text:find("secret", 1, true) or text:find(token, 1, true), name)
+		end
+		assert.is_truthy(case.parse(run.read(told.folder .. "/min")))
+		local list = fuzz.check(steps, { target = target, oracles = "class", confirm = 1 })
+		assert.is_truthy(list[1].finding.text:find("<20 bytes hidden>", 1, true))
 	end)
 end)

@@ -60,6 +60,28 @@ reply
 	it("refuses what is no case", function()
 		assert.equal("fuzz: a case is a list of steps, a text or a list of commands, got a number", refusal(supply.steps, 1))
 		refusal(supply.steps, nil)
+		for expected, value in pairs {
+			["step 2: unknown step 'frob'"] = { { step = "connect" }, { step = "frob" } },
+			["step 1: unknown step 'nil'"] = { {} },
+			["step 2: a table is expected, got a string"] = { { step = "connect" }, "NOOP" },
+			["command 2: a text is expected, got a number"] = { "NOOP", 1 },
+			["step 1: send: bytes are expected, a text"] = { { step = "send" } },
+			["step 1: send: split: sizes from 1 on are expected"] = { { step = "send", bytes = "x", split = { 0 } } },
+			["step 1: send: gap: seconds are expected"] = { { step = "send", bytes = "x", split = { 1 }, gap = "1" } },
+			["step 1: reply: specs: a list is expected"] = { { step = "reply", specs = 250 } },
+			["step 1: reply: raw: a text is expected"] = { { step = "reply", raw = 250 } },
+			["step 1: auth: a mechanism is expected"] = { { step = "auth" } },
+			["step 1: pause: seconds are expected"] = { { step = "pause", seconds = 0 / 0 } },
+			["step 1: silent: seconds are expected"] = { { step = "silent", seconds = math.huge } },
+			["step 1: var: a name and a pattern are expected"] = { { step = "var", name = "X" } },
+			["step 1: var: the pattern is none"] = { { step = "var", name = "X", pattern = "(" } },
+			["step 1: comment: a text is expected"] = { { step = "comment" } },
+			["step 1: close: connection: c1, c2 and so on are expected"] = { { step = "close", connection = 1 } },
+		} do
+			assert.equal("fuzz: " .. expected, refusal(supply.steps, value))
+			assert.equal("fuzz: case 3: " .. expected, refusal(supply.steps, value, "case 3"))
+		end
+		supply.steps { { step = "send", parts = { "a", { var = "X" } }, split = { 1, 2 }, gap = 0 }, { step = "reply" } }
 	end)
 end)
 
@@ -102,6 +124,22 @@ describe("supply.corpus", function()
 		assert.is_truthy(refusal(supply.corpus, path):find(path .. "/b", 1, true))
 		assert.is_truthy(refusal(supply.corpus, path .. "/none"):find("No such file", 1, true))
 	end)
+
+	it("refuses what can't be read, and waits for nobody at the other end of a FIFO", function()
+		write("a", case.head .. "c1 connect\n")
+		for command, message in pairs {
+			["ln -s none"] = "No such file", ["ln -s b"] = "symbolic links", ["mkfifo"] = "no file with a case",
+			["ln -s /dev/zero"] = "no file with a case", ["touch"] = "no file with a case",
+		} do
+			assert(os.execute(("cd '%s' && %s b"):format(path, command)))
+			local text = refusal(supply.corpus, path)
+			assert.is_truthy(text:find("corpus " .. path .. "/b: ", 1, true), text)
+			assert.is_truthy(text:find(message, 1, true), text)
+			os.remove(path .. "/b")
+		end
+		assert(os.execute(("cd '%s' && mkfifo .hidden && ln -s a b && mkdir c && ln -s c d"):format(path)))
+		assert.equal(2, #supply.corpus(path))
+	end)
 end)
 
 describe("a supply", function()
@@ -123,6 +161,16 @@ describe("a supply", function()
 		for _ = 1, 100 do one:next() end
 		assert.is_true(one:more())
 		assert.equal(101, one.n)
+	end)
+
+	it("ends where there are no more numbers", function()
+		for _, last in ipairs { math.maxinteger, false } do
+			local one = new { first = math.maxinteger - 1, last = last or nil }
+			assert.equal(math.maxinteger - 1, one:next().n)
+			assert.equal(math.maxinteger, one:next().n)
+			assert.is_false(one:more())
+			assert.is_nil(one:next())
+		end
 	end)
 
 	it("gives the same case for a seed and a number", function()

@@ -9,6 +9,7 @@ local engine = require "smtptest.fuzz.engine"
 local failure = require "smtptest.failure"
 local findings = require "smtptest.fuzz.finding"
 local json = require "smtptest.json"
+local masks = require "smtptest.fuzz.mask"
 local model = require "smtptest.fuzz.model"
 local oracle = require "smtptest.fuzz.oracle"
 local supply = require "smtptest.fuzz.supply"
@@ -57,6 +58,32 @@ local function range(options, level)
 	local seconds = options.seconds
 	if not last and not seconds then seconds = SECONDS end
 	return first, last, seconds
+end
+
+-- An integer from a lowest one on.
+local function integer(name, value, lowest, level)
+	local number = math.tointeger(value)
+	if not number or number < lowest then
+		refuse(lowest == math.mininteger and name .. " must be an integer"
+			or ("%s must be an integer from %d on"):format(name, lowest), level + 1)
+	end
+	return number
+end
+
+-- What the types of the options don't tell.
+local function check_options(options, level)
+	for name, lowest in pairs { workers = 1, confirm = 0, seed = math.mininteger } do
+		if options[name] then integer(name, options[name], lowest, level + 1) end
+	end
+	for _, name in ipairs { "seconds", "shrink" } do
+		local value = options[name]
+		if type(value) == "number" and (value < 0 or value ~= value) then
+			refuse(name .. " must not be below 0", level + 1)
+		end
+	end
+	if type(options.case) == "table" and type(options.case.draw) ~= "function" then
+		refuse("case must be a function or a generator", level + 1)
+	end
 end
 
 -- What a generator may be: nothing, a function, or an object with draw().
@@ -182,14 +209,13 @@ end
 
 -- What a run is, before there is a target.
 local function described(options, level)
+	check_options(options, level + 1)
 	local first, last, seconds = range(options, level + 1)
 	local set, message = oracle.set(options.oracles)
 	if not set then refuse(message, level + 1) end
-	local seed = math.tointeger(options.seed or 1)
-	if not seed then refuse("seed must be an integer", level + 1) end
 	local corpus, digest = supply.corpus(options.corpus)
-	return { out = options.out, seed = seed, first = first, last = last, seconds = seconds, oracles = set,
-		cases = corpus, corpus = digest }
+	return { out = options.out, seed = math.tointeger(options.seed or 1), first = first, last = last, seconds = seconds,
+		oracles = set, cases = corpus, corpus = digest }
 end
 
 local function supply_of(run, options, plan)
@@ -283,7 +309,8 @@ function fuzz.run(options)
 	if run.out then findings.folder(run.out) end
 	local target <close> = prepared(options)
 	local labs <close> = twins(target, options)
-	run.target, run.arguments = target:name(), arguments_of(target, options)
+	local mask = masks.new { plan = target.plan, spawn = options.spawn, cases = run.cases }
+	run.target, run.arguments = target:name(), mask:text(arguments_of(target, options))
 	local self = engine.new {
 		target = target, labs = labs, suspects = target.suspects, model = model.new(),
 		supply = supply_of(run, options, target.plan),
@@ -291,6 +318,7 @@ function fuzz.run(options)
 		confirm = options.confirm or CONFIRM, shrink = options.shrink ~= false, budget = budget_of(options, run.seconds),
 		on_progress = options.on_progress,
 		on_finding = function(record)
+			mask:record(record)
 			if run.out then record.folder = findings.save(record, run) end
 			if options.on_finding then options.on_finding(record) end
 		end,
@@ -305,9 +333,11 @@ end
 --- Plays a case against a server and says what the oracles say.
 -- @param steps    case, as smtptest.case.parse gives it, or its text
 -- @param options  target, spawn, watch_log, oracles, confirm (how often, default 3) as run() takes them
--- @return list of {signature, finding, hits}, how often it was played
+-- @return list of {signature, finding, hits}, how often it was played; raises as run() does, and EINVAL for what is no
+--   case
 function fuzz.check(steps, options)
 	options = argument.options(options, OPTIONS, 2)
+	check_options(options, 2)
 	steps = supply.steps(steps)
 	local set, message = oracle.set(options.oracles)
 	if not set then refuse(message, 2) end
@@ -315,15 +345,20 @@ function fuzz.check(steps, options)
 	local plays = options.confirm or CONFIRM
 	local context = { target = target, oracles = set, checks = oracle.of_reply(set) }
 	local list = require "smtptest.fuzz.confirm".signatures(steps, context, plays)
+	local mask = masks.new { plan = target.plan, spawn = options.spawn, cases = { steps } }
+	for _, one in ipairs(list) do one.finding.text = mask:text(one.finding.text) end
 	return list, plays
 end
 
 --- The case of a number, as run() would play it.
+-- @param n        from 1 on
 -- @param options  seed, case, corpus (a folder), target: as run() takes them
--- @return list of steps, as smtptest.case.format writes
+-- @return list of steps, as smtptest.case.format writes; raises for bad options, EINVAL for what is no case
 function fuzz.case(n, options)
 	options = argument.options(options, OPTIONS, 2)
-	local one = supply.new { seed = options.seed or 1, first = n, corpus = supply.corpus(options.corpus),
+	check_options(options, 2)
+	n = integer("the number of a case", n, 1, 2)
+	local one = supply.new { seed = math.tointeger(options.seed or 1), first = n, corpus = supply.corpus(options.corpus),
 		draw = drawing(options.case, context_of(options.target or require "smtptest".options)) }
 	return one:generate(n)
 end

@@ -4,6 +4,7 @@
 local case = require "smtptest.case"
 local digest = require "smtptest.core.digest"
 local failure = require "smtptest.failure"
+local file = require "smtptest.core.file"
 local folder = require "smtptest.core.folder"
 local random = require "smtptest.fuzz.random"
 
@@ -19,8 +20,27 @@ local function refuse(message, code)
 	error(failure.new { op = "fuzz", message = message, code = code or "EINVAL" }, 0)
 end
 
---- Reads a folder of cases.
--- @return list of cases, sorted by file name, and the SHA-256 of their texts; raises for one that can't be read
+-- A file as text; nil for a folder. What has no size is not opened: whoever opens a FIFO waits for its other end.
+local function read(path)
+	local function failed(message, code) refuse(("corpus %s: %s"):format(path, message), code) end
+	local stamp, message, code = file.stamp(path)
+	if not stamp then failed(message, code) end
+	if folder.list(path) then return nil end
+	local size = stamp:match "^%x+%.%x+%.(%x+)"
+	if size == "0" then failed "empty, or no file with a case in it" end
+	local handle
+	handle, message = io.open(path, "rb")
+	if not handle then refuse("corpus " .. message, "EIO") end
+	local text
+	text, message = handle:read "a"
+	handle:close()
+	if not text then failed(message, "EIO") end
+	return text
+end
+
+--- Reads a folder of cases. What is a folder itself, or has a name that begins with a dot, is left out.
+-- @return list of cases, sorted by file name, and the SHA-256 of their texts; raises for one that can't be read, for
+--   what is neither a file nor a folder, and where there is no case
 function supply.corpus(path)
 	local list, sum = {}, digest.sha256()
 	if not path then return list, sum:hex() end
@@ -29,9 +49,7 @@ function supply.corpus(path)
 	table.sort(names)
 	for _, name in ipairs(names) do
 		local whole = path .. "/" .. name
-		local handle = not name:find "^%." and io.open(whole, "rb")
-		local text = handle and handle:read "a"
-		if handle then handle:close() end
+		local text = not name:find "^%." and read(whole)
 		if text then
 			local one, why = case.parse(text, whole)
 			if not one then refuse(why) end
@@ -43,10 +61,85 @@ function supply.corpus(path)
 	return list, sum:hex()
 end
 
+-- ---------------------------------------------------------------- what a case may be
+
+local function is_text(value) return type(value) == "string" end
+
+local function is_time(value)
+	return type(value) == "number" and value >= 0 and value < math.huge
+end
+
+local function is_list(value, fits)
+	if type(value) ~= "table" then return false end
+	for _, one in ipairs(value) do
+		if not fits(one) then return false end
+	end
+	return true
+end
+
+local function is_size(value) return math.tointeger(value) ~= nil and value >= 1 end
+
+local function is_part(value)
+	return is_text(value) or type(value) == "table" and is_text(value.var)
+end
+
+local function nothing() end
+
+-- Each → nil | what is expected
+local STEPS = { connect = nothing, starttls = nothing, handshake = nothing, half_close = nothing, abort = nothing,
+	close = nothing }
+
+function STEPS.send(step)
+	if not (step.bytes == nil and step.parts and is_list(step.parts, is_part) or is_text(step.bytes)) then
+		return "bytes are expected, a text"
+	end
+	if step.split and not (is_list(step.split, is_size) and step.split[1]) then
+		return "split: sizes from 1 on are expected"
+	end
+	if step.gap and not is_time(step.gap) then return "gap: seconds are expected" end
+end
+
+function STEPS.reply(step)
+	if step.specs and type(step.specs) ~= "table" then return "specs: a list is expected" end
+	if step.raw and not is_text(step.raw) then return "raw: a text is expected" end
+end
+
+function STEPS.auth(step)
+	if not is_text(step.mechanism) then return "a mechanism is expected" end
+end
+
+function STEPS.silent(step)
+	if not is_time(step.seconds) then return "seconds are expected" end
+end
+
+STEPS.pause = STEPS.silent
+
+function STEPS.var(step)
+	if not is_text(step.name) or not is_text(step.pattern) then return "a name and a pattern are expected" end
+	if not pcall(string.find, "", step.pattern) then return "the pattern is none" end
+end
+
+function STEPS.comment(step)
+	if not is_text(step.text) then return "a text is expected" end
+end
+
+-- What is wrong with a step; nil where nothing is.
+local function fault_of(step)
+	if type(step) ~= "table" then return "a table is expected, got a " .. type(step) end
+	local check = STEPS[step.step]
+	if not check then return ("unknown step '%s'"):format(tostring(step.step)) end
+	if not is_text(step.connection) or not step.connection:find "^c%d+$" then
+		return ("%s: connection: c1, c2 and so on are expected"):format(step.step)
+	end
+	local message = check(step)
+	return message and ("%s: %s"):format(step.step, message)
+end
+
 -- Lines of text as a lockstep session.
-local function dialogue(lines)
+local function dialogue(lines, refused)
 	local steps = { { step = "connect", connection = "c1" }, { step = "reply", connection = "c1", specs = {} } }
-	for _, text in ipairs(lines) do
+	for i, text in ipairs(lines) do
+		if not is_text(text) then refused(("command %d: a text is expected, got a %s"):format(i, type(text))) end
 		if not text:find "\n$" then text = text .. "\r\n" end
 		steps[#steps + 1] = { step = "send", connection = "c1", bytes = text }
 		steps[#steps + 1] = { step = "reply", connection = "c1", specs = {} }
@@ -55,20 +148,28 @@ local function dialogue(lines)
 end
 
 --- A case as what a generator may give: steps, a text in the case format, or a list of command lines.
--- @return list of steps; raises
-function supply.steps(value)
+-- @param name  of the case, for messages, or nil
+-- @return list of steps; raises EINVAL for what is none
+function supply.steps(value, name)
+	local function refused(message) refuse((name and name .. ": " or "") .. message) end
 	if type(value) == "string" then
-		local parsed, message = case.parse(value)
+		local parsed, message = case.parse(value, name)
 		if not parsed then refuse(message) end
 		return parsed
 	elseif type(value) ~= "table" then
-		refuse("a case is a list of steps, a text or a list of commands, got a " .. type(value))
+		refused("a case is a list of steps, a text or a list of commands, got a " .. type(value))
 	elseif type(value[1]) == "string" then
-		return dialogue(value)
+		return dialogue(value, refused)
 	end
-	for _, step in ipairs(value) do step.connection = step.connection or "c1" end
+	for i, step in ipairs(value) do
+		if type(step) == "table" then step.connection = step.connection or "c1" end
+		local message = fault_of(step)
+		if message then refused(("step %d: %s"):format(i, message)) end
+	end
 	return value
 end
+
+-- ---------------------------------------------------------------- one after the other
 
 --- Makes a supply.
 -- @param options  seed, first, last (nil: no end), draw (function(random, n, corpus) → case), derive (function(random,
@@ -126,7 +227,7 @@ end
 
 --- The case of a number.
 function Supply:generate(n)
-	return supply.steps(self.draw(random.new(self.seed, n), n, self.corpus))
+	return supply.steps(self.draw(random.new(self.seed, n), n, self.corpus), "case " .. n)
 end
 
 --- The next case.
@@ -136,9 +237,9 @@ function Supply:next()
 		self.turn = self.turn + 1
 		if self.turn % 3 == 0 then return descend(self) end
 	end
+	if not self:more() then return nil end
 	local n = self.n
-	if self.last and n > self.last then return nil end
-	self.n = n + 1
+	if n == math.maxinteger then self.ended = true else self.n = n + 1 end
 	local steps = self:generate(n)
 	serialize(self, steps)
 	return { name = tostring(n), n = n, steps = steps }
@@ -146,7 +247,7 @@ end
 
 --- Whether there are more.
 function Supply:more()
-	return not self.last or self.n <= self.last
+	return not self.ended and (not self.last or self.n <= self.last)
 end
 
 --- Keeps a case that reached something new.
