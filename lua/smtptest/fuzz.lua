@@ -323,6 +323,7 @@ function fuzz.run(options)
 			if options.on_finding then options.on_finding(record) end
 		end,
 	}
+	target.stop = function() return self.interrupted end
 	local restore = task.on_interrupt(function() self:interrupt() end)
 	local ok, why = pcall(self.run, self)
 	restore()

@@ -15,6 +15,7 @@ local ERRORS, IDLE, REPEATS = 30, 120, 30   -- commands in a row that are tried:
 local SLOW = 0.25           -- seconds: what takes longer is held back on purpose
 local ENOUGH = 5            -- seconds for one of these questions
 local LONG_AUTH = 45        -- seconds that a refused AUTH may take where it is held back
+local MANY = 100            -- replies to a few lines, of a server that does not stop
 local LENGTHS = { 600, 1100, 2100, 4200, 9000, 20000 }
 local SHORT, LONG = 0.3, 10 -- bounds of the patience, seconds
 local DYING = 0.1           -- seconds that a server which has hung up may need to end
@@ -116,11 +117,12 @@ end
 function Probe:all(bytes, seconds)
 	self:send(bytes)
 	local codes = {}
-	while true do
+	while #codes < MANY do
 		local code, raw = self:reply(seconds)
 		if not code then return codes, raw end
 		codes[#codes + 1] = code
 	end
+	return codes, "TIMEOUT"
 end
 
 local function hello(self, probe)
