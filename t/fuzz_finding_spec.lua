@@ -35,6 +35,18 @@ describe("finding", function()
 		assert.same({ "drop-no-reply-NOOP" }, (saved { record(false), record(true) }))
 	end)
 
+	it("has no folder where a file is, and no file where there is no folder", function()
+		local path = run.file("taken", "x")
+		local ok, message = pcall(finding.folder, path)
+		assert.is_false(ok)
+		assert.matches("taken: not a folder", tostring(message))
+		ok, message = pcall(finding.writable, run.scratch "none/graph.dot")
+		assert.is_false(ok)
+		assert.matches("none/graph.dot", tostring(message))
+		finding.writable(path)
+		assert.equal("x", run.read(path))
+	end)
+
 	it("keeps those of others there", function()
 		local other = record(false)
 		other.signature = "drop/no reply/RSET"

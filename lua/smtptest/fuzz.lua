@@ -34,6 +34,7 @@ local OPTIONS = {
 }
 
 local SECONDS = 60          -- of a run without any bound
+local LARGEST = 1 << 53     -- number of a case
 local WORKERS = 8
 local LABS = 4              -- further processes: one to find out who has killed the first, others for suspicions
 local CONFIRM = 3
@@ -52,6 +53,9 @@ local function range(options, level)
 		last = first and math.tointeger(first + options.runs - 1)
 	end
 	if not first or first < 1 then refuse("first must be a number from 1 on", level + 1) end
+	if (last or first) > LARGEST or first > LARGEST then
+		refuse(("the numbers of cases end at %d"):format(LARGEST), level + 1)
+	end
 	if (options.last or options.runs) and (not last or last < first) then
 		refuse("the last case must not be before the first", level + 1)
 	end
@@ -307,6 +311,7 @@ function fuzz.run(options)
 	options = argument.options(options, OPTIONS, 2)
 	local run = described(options, 2)
 	if run.out then findings.folder(run.out) end
+	if options.state_graph then findings.writable(options.state_graph) end
 	local target <close> = prepared(options)
 	local labs <close> = twins(target, options)
 	local mask = masks.new { plan = target.plan, spawn = options.spawn, cases = run.cases }

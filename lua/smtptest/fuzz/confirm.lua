@@ -10,8 +10,9 @@ local task = require "smtptest.task"
 local confirm = {}
 
 local LANES = 8             -- plays at once, where they do not disturb each other
-local FINAL = 5             -- plays of the smallest case, at least
-local SURE = 0.02           -- seconds in which a reply too many comes, also where much else runs
+-- Plays of the smallest case, at least, and where it came and went before: what shows every other time must not pass.
+local FINAL, DOUBTFUL = 10, 20
+local SURE = 0.05           -- seconds in which a reply too many comes, also where much else runs
 
 -- What one session does to itself; anything else must be played alone.
 local OWN = { hang = true, drop = true, syntax = true, count = true, split = true, class = true, state = true,
@@ -199,7 +200,8 @@ end
 -- @param steps    the case
 -- @param finding  of a careful play of it
 -- @param context  target, oracles, checks; confirm (how often it must show itself), shrink (boolean), budget (seconds
---   for shrinking), till (time of task.now() at which that ends at the latest)
+--   for shrinking), till (time of task.now() at which that ends at the latest), doubtful (true: it came and went
+--   before)
 -- @return {finding, signature, steps, min (the case, smaller or not), hits, total, stable, plays, transcript, log}
 --   | nil: what seemed to hang takes longer than usual
 function confirm.run(steps, finding, context)
@@ -221,7 +223,8 @@ function confirm.run(steps, finding, context)
 	end
 	-- What has become smaller must show it as surely; where time is over, nothing has.
 	if hits == total and task.now() < self.till then
-		local again = alone(self) and context.confirm or math.max(context.confirm, FINAL)
+		local least = context.doubtful and DOUBTFUL or FINAL
+		local again = alone(self) and context.confirm or math.max(context.confirm, least)
 		local seen = patient_count(self, min, again)
 		if seen < again and context.shrink then
 			min = shrink(self, steps)

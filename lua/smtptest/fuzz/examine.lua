@@ -98,7 +98,7 @@ end
 
 -- By how much it is bigger after these; 0 where they ended it.
 local function grown(target, cases, rounds, options)
-	if not target.process:alive() then target:recover() end
+	if not target.process or not target.process:alive() then target:recover() end
 	local starts, before = target.starts, target:memory()
 	for _ = 1, rounds do
 		for _, steps in ipairs(cases) do play.run(steps, target, options) end

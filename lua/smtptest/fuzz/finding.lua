@@ -21,6 +21,14 @@ function finding.folder(path)
 		if not ok and code ~= "EEXIST" then refuse(message, code) end
 		at = at .. "/"
 	end
+	if not folder.list(path) then refuse(path .. ": not a folder that can be read", "ENOTDIR") end
+end
+
+--- Finds out early that a file can be written; what is in it stays.
+function finding.writable(path)
+	local handle, message, number = io.open(path, "ab")
+	if not handle then refuse(message, number == 2 and "ENOENT" or "EIO") end
+	handle:close()
 end
 
 --- Writes a file, whole or not at all.

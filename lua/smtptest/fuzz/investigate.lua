@@ -37,6 +37,7 @@ end
 -- @param alias  the signature it was first seen under
 local function settle(self, item, steps, finding, alias)
 	if not self.ledger:begin(finding) then return self.ledger:know(alias) end
+	self.doubtful = self.ledger.unstable[oracle.signature(finding)] ~= nil
 	local found = confirm.run(steps, finding, self)
 	if not found then
 		self.ledger:vain(oracle.signature(finding))

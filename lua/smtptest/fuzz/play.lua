@@ -17,6 +17,7 @@ Play.__index = Play
 local now = task.now
 
 local MANY = 8          -- findings of one case
+local PAUSE = 5         -- seconds of a step that waits, at most: there are thousands of cases
 local FLOOD = 100       -- replies that nobody asked for, after which a connection is given up
 
 local function find(self, link, name, detail, verb, text, word)
@@ -338,7 +339,7 @@ function STEPS.auth(self, step, link)
 end
 
 function STEPS.silent(self, step, link)
-	local deadline = now() + step.seconds
+	local deadline = now() + math.min(step.seconds, PAUSE)
 	repeat
 		local raw, code, flaws = link:reply(deadline)
 		if raw then
@@ -349,7 +350,7 @@ function STEPS.silent(self, step, link)
 	until not raw or link.over
 end
 
-function STEPS.pause(_, step) task.sleep(step.seconds) end
+function STEPS.pause(_, step) task.sleep(math.min(step.seconds, PAUSE)) end
 
 function STEPS.var(self, step, link)
 	local text = (link.text or ""):gsub("\r\n%d%d%d[ -]", "\n"):gsub("^%d%d%d[ -]", ""):gsub("\r\n$", "")

@@ -172,7 +172,8 @@ local function step_key(value)
 	local list = {}
 	for i, step in ipairs(value) do
 		list[i] = table.concat({ step.step, step.connection or "", step.bytes or tostring(step.parts), step.split and
-			table.concat(step.split, ",") or "", tostring(step.gap), step.name or "", tostring(step.seconds) }, "\1")
+			table.concat(step.split, ",") or "", tostring(step.gap), step.name or "", tostring(step.seconds),
+			step.mechanism or "", step.pattern or "" }, "\1")
 	end
 	return table.concat(list, "\2")
 end
