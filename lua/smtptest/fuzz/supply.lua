@@ -137,12 +137,13 @@ end
 
 -- Lines of text as a lockstep session.
 local function dialogue(lines, refused)
-	local steps = { { step = "connect", connection = "c1" }, { step = "reply", connection = "c1", specs = {} } }
+	local reply = { step = "reply", connection = "c1", specs = {} }
+	local steps, n = { { step = "connect", connection = "c1" }, reply }, 2
 	for i, text in ipairs(lines) do
 		if not is_text(text) then refused(("command %d: a text is expected, got a %s"):format(i, type(text))) end
 		if not text:find "\n$" then text = text .. "\r\n" end
-		steps[#steps + 1] = { step = "send", connection = "c1", bytes = text }
-		steps[#steps + 1] = { step = "reply", connection = "c1", specs = {} }
+		steps[n + 1], steps[n + 2] = { step = "send", connection = "c1", bytes = text }, reply
+		n = n + 2
 	end
 	return steps
 end
